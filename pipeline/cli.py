@@ -1,0 +1,264 @@
+"""The command line: one function per command, and no logic."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+    from pipeline.store import Store
+
+ARTIFACTS, EXPORTS = Path("artifacts"), Path("exports")
+
+app = typer.Typer(
+    name="pipeline",
+    help="From a folder of PDFs, docs and MicroPython code to a small language model that answers in Ollama.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+ConfigOption = Annotated[
+    str | None, typer.Option("--config", "-c", help="Config file; by default that of the newest run.")
+]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a value: section.key=value. Repeatable.")]
+ProfileOption = Annotated[str | None, typer.Option(help="A profile of the config, or auto: chosen by the hardware.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+FromOption = Annotated[str | None, typer.Option("--from", help="Start here; take what comes before as it is.")]
+UntilOption = Annotated[str | None, typer.Option(help="Stop after this stage.")]
+ForceOption = Annotated[list[str] | None, typer.Option(help="Rerun this stage even if it is up to date. Repeatable.")]
+ChangedOption = Annotated[bool, typer.Option("--changed-code", help="Rerun stages whose code changed.")]
+
+
+@app.command()
+def run(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    profile: ProfileOption = None,
+    from_: FromOption = None,
+    until: UntilOption = None,
+    force: ForceOption = None,
+    changed_code: ChangedOption = False,
+) -> None:
+    """Bring every stage up to date: reuse, run or resume each, and say why."""
+    from pipeline import console
+    from pipeline.runner import Options, Runner
+    from pipeline.store import Store
+    from stages import ROAD
+
+    store = Store(ARTIFACTS)
+    loaded = _load(store, config, profile, set_)
+    options = Options(from_, until, tuple(force or ()), changed_code)
+    for command in Runner(ROAD, loaded, store, EXPORTS, options).run():
+        console.say(f"next: {command}", "bold green")
+
+
+@app.command()
+def plan(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    profile: ProfileOption = None,
+    from_: FromOption = None,
+    until: UntilOption = None,
+    force: ForceOption = None,
+    changed_code: ChangedOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Show what `run` would do, why, and what it would take, without doing it."""
+    from pipeline import views
+    from pipeline.runner import Options, Runner
+    from pipeline.store import Store
+    from stages import ROAD
+
+    store = Store(ARTIFACTS)
+    loaded = _load(store, config, profile, set_)
+    options = Options(from_, until, tuple(force or ()), changed_code)
+    views.plan(list(Runner(ROAD, loaded, store, EXPORTS, options).plan()), loaded, json=json)
+
+
+@app.command()
+def status(json: JsonOption = False) -> None:
+    """Show the newest artifact of every stage."""
+    from pipeline import history, views
+    from pipeline.store import Store
+    from stages import ROAD
+
+    store = Store(ARTIFACTS)
+    views.status(history.status(ROAD, store), store, json=json)
+
+
+@app.command()
+def export(
+    quant: Annotated[
+        list[str] | None, typer.Option(help="Quantisations, such as q4_k_m; repeatable or with commas.")
+    ] = None,
+    create: Annotated[bool, typer.Option("--create", help="Run `ollama create` afterwards.")] = False,
+    name: Annotated[str | None, typer.Option(help="The model's name in Ollama; by default the config's.")] = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    profile: ProfileOption = None,
+) -> None:
+    """Make the release again, in other quantisations if asked, and hand it to Ollama if asked."""
+    from pipeline import console
+    from pipeline.runner import Options, Runner
+    from pipeline.store import Store
+    from stages import ROAD
+    from stages.release.modelfile import create_in_ollama
+
+    store = Store(ARTIFACTS)
+    names = [part.strip() for given in quant or () for part in given.split(",") if part.strip()]
+    override = [f"export.quant=[{', '.join(names)}]"] if names else []
+    loaded = _load(store, config, profile, [*(set_ or ()), *override])
+    for command in Runner(ROAD, loaded, store, EXPORTS, Options(last="export")).run("export"):
+        console.say(f"next: {command}", "bold green")
+    if create:
+        refusal = create_in_ollama(name or loaded.name, EXPORTS / loaded.name)
+        console.say(f"ollama run {name or loaded.name}" if refusal is None else f"not created in Ollama: {refusal}")
+
+
+@app.command()
+def sample(
+    prompt: Annotated[str, typer.Argument(help="Text to go on from; a question with --chat.")] = "",
+    chat: Annotated[bool, typer.Option("--chat", help="Ask in the chat format of finetuning.")] = False,
+    max_tokens: Annotated[int, typer.Option(min=1)] = 200,
+    temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token.")] = 0.8,
+    top_k: Annotated[int, typer.Option(min=0, help="0 for all.")] = 50,
+    top_p: Annotated[float, typer.Option(min=0.01, max=1)] = 1.0,
+    seed: Annotated[int, typer.Option(min=0)] = 1337,
+    stage: Annotated[str, typer.Option(help="pretrain or finetune; by default the last that is there.")] = "",
+) -> None:
+    """Write text with the weights of the newest run."""
+    from pipeline import history
+    from pipeline.store import Store
+    from stages.training.sample import Sampling, stream_text
+
+    store = Store(ARTIFACTS)
+    artifacts = history.run_artifacts(store, history.newest_run(store))
+    folders = {name: artifact.path for name, artifact in artifacts.items()}
+    sampling = Sampling(temperature, top_k, top_p)
+    for text in stream_text(folders, stage, prompt, chat=chat, max_tokens=max_tokens, sampling=sampling, seed=seed):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+@app.command()
+def log(json: JsonOption = False) -> None:
+    """List the runs."""
+    from pipeline import views
+    from pipeline.store import Store
+
+    views.log(Store(ARTIFACTS).runs(), json=json)
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(help="A run's number, or an artifact such as pretrain/v0001.")] = "",
+    after: Annotated[str, typer.Argument()] = "",
+    json: JsonOption = False,
+) -> None:
+    """Show what differs between two runs or two artifacts; by default between the last two runs."""
+    from pipeline import history, views
+    from pipeline.store import Store
+
+    store = Store(ARTIFACTS)
+    names = history.pair(store, before, after)
+    views.diff(history.difference(*(history.resolve(store, name) for name in names)), names, json=json)
+
+
+@app.command()
+def verify() -> None:
+    """Check every stored file against its checksum."""
+    from pipeline import views
+    from pipeline.store import Store
+
+    views.verify(Store(ARTIFACTS))
+
+
+@app.command()
+def gc(
+    keep: Annotated[int, typer.Option(min=1, help="Keep what the newest runs used.")] = 3,
+    partials: Annotated[bool, typer.Option("--partials", help="Also delete interrupted tries.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Delete old artifacts."""
+    from pipeline import views
+    from pipeline.store import Store
+
+    views.collect_garbage(Store(ARTIFACTS), keep=keep, partials=partials, dry_run=dry_run)
+
+
+@app.command()
+def validate(
+    config: ConfigOption = None, set_: SetOption = None, profile: ProfileOption = None, json: JsonOption = False
+) -> None:
+    """Check a config and show where every value comes from."""
+    from pipeline import views
+    from pipeline.store import Store
+
+    views.config(_load(Store(ARTIFACTS), config, profile, set_), json=json)
+
+
+@app.command()
+def doctor(json: JsonOption = False) -> None:
+    """Check that this machine has what the stages need."""
+    from pipeline import doctor as examination
+    from pipeline import views
+
+    views.doctor(examination.examine(ARTIFACTS), json=json)
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(help="The model's name.")],
+    folder: Annotated[str, typer.Option(help="Where your PDFs, docs and code are.")] = "corpus",
+) -> None:
+    """Write a config for a folder of your own."""
+    from pipeline import console, scaffold
+
+    path = scaffold.create(name, Path(), folder)
+    console.say(f"wrote {path}; it reads documents from {folder}/")
+    console.say(f"next: pipeline run --config {path}", "bold green")
+
+
+def _load(store: Store, config: str | None, profile: str | None, overrides: list[str] | None) -> Config:
+    """The config asked for; without a name that of the newest run, with its profile and overrides."""
+    from pipeline import console, hardware, history
+    from pipeline.config import find_config, load_config
+    from stages import ROAD
+
+    given: list[str] = list(overrides or ())
+    if config is None:
+        record: dict[str, Any] = history.newest_run(store, "run")
+        path = Path(record["config"])
+        given = [*record["overrides"], *given]
+        profile = profile or record["profile"]
+    else:
+        path = find_config(config)
+    detected, why = hardware.auto_profile()
+    loaded = load_config(path, ROAD, profile=profile or "auto", overrides=given, detect=detected)
+    if loaded.profile:
+        chosen = f"auto: {why}" if profile in (None, "auto") else "as asked"
+        console.say(f"{loaded.name}: profile {loaded.profile} ({chosen})")
+    return loaded
+
+
+def main() -> None:
+    """Run the command line; errors become a message and an exit code."""
+    from pipeline.errors import PipelineError
+
+    try:
+        app()
+    except PipelineError as error:
+        from pipeline import console
+        from pipeline.runner import debugging
+
+        if debugging():
+            raise
+        console.fail(str(error), error.hint)
+        sys.exit(error.exit_code)

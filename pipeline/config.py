@@ -1,0 +1,399 @@
+"""YAML to a frozen, typed configuration; every error at once, each with file, line and column."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import ConfigError, UsageError
+from pipeline.stage import Road, Section
+
+MAX_BYTES = 1_000_000
+SHIPPED_CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+KeyPath = tuple[str | int, ...]
+
+
+class Root(BaseModel):
+    """The keys of a config that belong to no section."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1337
+
+
+@dataclass(frozen=True)
+class Config:
+    """A resolved configuration.
+
+    `sections` holds one frozen section per name, `origins` says for each `section.key` where its value comes from
+    (`default`, `file:line`, or `--set`), and `base` is the folder that relative paths in the config start from.
+    """
+
+    path: Path
+    base: Path
+    name: str
+    seed: int
+    profile: str | None
+    sections: Mapping[str, Section]
+    origins: Mapping[str, str]
+    overrides: tuple[str, ...] = ()
+
+    def values(self) -> dict[str, Any]:
+        """The whole configuration as plain JSON values."""
+        dumped = {name: section.model_dump(mode="json") for name, section in self.sections.items()}
+        return {"name": self.name, "seed": self.seed, **dumped}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a key and its value stand: `place` is a file name, or the `--set` argument that gave the value."""
+
+    place: str
+    line: int = 0
+    column: int = 0
+    value_line: int = 0
+    value_column: int = 0
+
+    def at_key(self) -> str:
+        return f"{self.place}:{self.line}:{self.column}" if self.line else self.place
+
+    def at_value(self) -> str:
+        return f"{self.place}:{self.value_line}:{self.value_column}" if self.line else self.place
+
+    def origin(self) -> str:
+        return f"{self.place}:{self.line}" if self.line else "--set"
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes with the scalar rules of YAML 1.2's core schema (yaml.org/spec/1.2.2, chapter 10.3)."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (PyYAML's own attribute)
+
+
+def _resolve(tag: str, pattern: str, first: str) -> None:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(pattern), [*first, ""])
+
+
+_resolve("null", r"^(~|null|Null|NULL|)$", "~nN")
+_resolve("bool", r"^(true|True|TRUE|false|False|FALSE)$", "tTfF")
+_resolve("int", r"^([-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", "-+0123456789")
+_resolve("float", r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$", "-+.0123456789")
+_resolve("float", r"^([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$", "-+.")
+
+
+class _Reader:
+    """Turns one YAML text into plain data, the mark of every key path, and a list of errors."""
+
+    def __init__(self, text: str, place: str, *, located: bool = True) -> None:
+        self.place = place
+        self.located = located
+        self.errors: list[str] = []
+        self.marks: dict[KeyPath, Mark] = {}
+        self.data: Any = None
+        try:
+            for event in yaml.parse(text, Loader=_Loader):
+                if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                    self._error(event.start_mark, "anchors and aliases (& and *) are not allowed; write the value out")
+            node = None if self.errors else yaml.compose(text, Loader=_Loader)
+            if node is not None:
+                self.data = self._build(node, ())
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            self._error(mark, f"not valid YAML: {error.problem or error.context}")
+        except yaml.YAMLError as error:
+            self.errors.append(f"{place}:1:1: not valid YAML: {error}")
+        except RecursionError:
+            self.errors.append(f"{place}:1:1: nested too deeply")
+
+    def _where(self, mark: Any) -> str:
+        if not self.located:
+            return self.place
+        return f"{self.place}:{mark.line + 1}:{mark.column + 1}" if mark else f"{self.place}:1:1"
+
+    def _error(self, mark: Any, message: str) -> None:
+        self.errors.append(f"{self._where(mark)}: {message}")
+
+    def _build(self, node: yaml.Node, path: KeyPath) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            items = []
+            for index, child in enumerate(node.value):
+                self._mark((*path, index), child, child)
+                items.append(self._build(child, (*path, index)))
+            return items
+        return self._scalar(node)
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        built: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._error(key_node.start_mark, "a key has to be a plain word")
+                continue
+            key = str(key_node.value)
+            if key in built:
+                first = self.marks[(*path, key)]
+                self._error(key_node.start_mark, f"`{key}` is given twice (first on line {first.line})")
+                continue
+            self._mark((*path, key), key_node, value_node)
+            built[key] = self._build(value_node, (*path, key))
+        return built
+
+    def _mark(self, path: KeyPath, key: yaml.Node, value: yaml.Node) -> None:
+        start, at = key.start_mark, value.start_mark
+        self.marks[path] = (
+            Mark(self.place, start.line + 1, start.column + 1, at.line + 1, at.column + 1)
+            if self.located
+            else Mark(self.place)
+        )
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        kind = node.tag.rpartition(":")[2]
+        text = str(node.value)
+        if kind == "null":
+            return None
+        if kind == "bool":
+            return text.lower() == "true"
+        try:
+            if kind == "int":
+                return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+            if kind == "float":
+                number = math.nan if text.lstrip("+-").startswith((".i", ".I", ".n", ".N")) else float(text)
+                if not math.isfinite(number):
+                    self._error(node.start_mark, f"`{text}` is not a finite number")
+                return number
+        except ValueError:
+            self._error(node.start_mark, "this number has too many digits")
+            return 0
+        if kind != "str":
+            self._error(node.start_mark, f"the tag `{node.tag}` is not allowed")
+        return text
+
+
+def find_config(name: str) -> Path:
+    """The config file for a path, or for a bare name in the working folder, `configs/`, or the shipped configs.
+
+    Raises UsageError naming the places searched and the configs that exist.
+    """
+    given = Path(name)
+    names = [given] if given.suffix in (".yaml", ".yml") else [given, given.with_name(given.name + ".yaml")]
+    folders = [Path()] if len(given.parts) > 1 else [Path(), Path("configs"), SHIPPED_CONFIGS]
+    for folder in folders:
+        for candidate in names:
+            if (folder / candidate).is_file():
+                return folder / candidate
+    known = sorted({path.name for folder in folders for path in folder.glob("*.yaml")})
+    found = f"; found there: {', '.join(known)}" if known else ""
+    places = ", ".join(str(folder.resolve()) for folder in folders)
+    raise UsageError(f"no config `{name}` in {places}{found}", hint="pipeline init NAME  writes a new config")
+
+
+def load_config(
+    path: Path, road: Road, *, profile: str = "auto", overrides: Sequence[str] = (), detect: str | None = None
+) -> Config:
+    """Read, merge and check a config: defaults, then the file, then the profile, then `--set` overrides.
+
+    `detect` is the profile that `auto` stands for on this machine. Raises ConfigError with every error found.
+    """
+    reader = _read_file(path)
+    errors = list(reader.errors)
+    if reader.data is not None and not isinstance(reader.data, dict):
+        errors.append(f"{path}:1:1: a config is a mapping of sections")
+    if errors:
+        raise ConfigError(errors, hint=f"pipeline validate --config {path}")
+    data: dict[str, Any] = dict(reader.data or {})
+    marks = dict(reader.marks)
+    profiles = data.pop("profiles", None) or {}
+    if not isinstance(profiles, dict):
+        raise ConfigError([f"{marks[('profiles',)].at_value()}: profiles: has to be a mapping of profile names"])
+    schema = {name: model for stage in road for name, model in stage.sections.items()}
+
+    layers = [_override(text) for text in overrides]
+    errors += [error for layer in layers for error in layer.errors]
+    chosen = _choose_profile(profile, profiles, detect, path)
+    for name in [*profiles, *([] if chosen else [None])]:
+        merged, merged_marks = json.loads(json.dumps(data)), dict(marks)
+        if name is not None:
+            _overlay(merged, merged_marks, profiles[name], marks, ("profiles", name), errors)
+        for layer in layers if name == chosen else ():
+            _overlay(merged, merged_marks, layer.data, layer.marks, (), errors)
+        root, sections, found = _validate(merged, merged_marks, schema, str(path))
+        errors += found
+        if name == chosen:
+            result = root, sections, merged_marks
+    if errors:
+        raise ConfigError(list(dict.fromkeys(errors)), hint=f"pipeline validate --config {path}")
+
+    root, sections, used = result
+    assert root is not None
+    folder = path.resolve().parent
+    return Config(
+        path=path,
+        base=folder.parent if folder.name == "configs" else folder,
+        name=root.name,
+        seed=root.seed,
+        profile=chosen,
+        sections=sections,
+        origins=dict(_origins(sections, used)),
+        overrides=tuple(overrides),
+    )
+
+
+def _read_file(path: Path) -> _Reader:
+    try:
+        raw = path.read_bytes()
+        if len(raw) > MAX_BYTES:
+            raise ConfigError([f"{path}:1:1: {len(raw):,} bytes; a config has at most {MAX_BYTES:,}"])
+        return _Reader(raw.decode("utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{path}:{line}:1: not UTF-8 text"]) from None
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", hint="pipeline init NAME  writes a new config") from None
+
+
+def _override(text: str) -> _Reader:
+    """`a.b=value` as a layer of data whose marks name the argument."""
+    keys, equals, value = text.partition("=")
+    place = f"--set {text}"
+    path = tuple(part.strip() for part in keys.split("."))
+    if not equals or not all(path):
+        reader = _Reader("", place, located=False)
+        reader.errors.append(f"{place}: write it as section.key=value")
+        reader.data = {}
+        return reader
+    reader = _Reader(value, place, located=False)
+    marks = {(*path, *sub): mark for sub, mark in reader.marks.items()}
+    marks |= {path[: depth + 1]: Mark(place) for depth in range(len(path))}
+    reader.marks = marks
+    for key in reversed(path):
+        reader.data = {key: reader.data}
+    return reader
+
+
+def _choose_profile(profile: str, profiles: Mapping[str, Any], detect: str | None, path: Path) -> str | None:
+    if profile == "auto":
+        return detect if detect in profiles else next(iter(profiles), None)
+    if profile not in profiles:
+        near = difflib.get_close_matches(profile, profiles, 1)
+        hint = f"did you mean `{near[0]}`?" if near else f"it has: {', '.join(profiles) or 'none'}, and auto"
+        raise ConfigError([f"{path}:1:1: no profile `{profile}`; {hint}"])
+    return profile
+
+
+def _overlay(
+    data: dict[str, Any],
+    marks: dict[KeyPath, Mark],
+    patch: Any,
+    patch_marks: Mapping[KeyPath, Mark],
+    prefix: KeyPath,
+    errors: list[str],
+) -> None:
+    """Lay `patch` over `data`: mappings merge key by key, everything else replaces."""
+    if not isinstance(patch, dict):
+        if patch is not None:
+            errors.append(f"{patch_marks[prefix].at_value()}: has to be a mapping of sections")
+        return
+
+    def lay(target: dict[str, Any], part: dict[str, Any], path: KeyPath) -> None:
+        for key, value in part.items():
+            here = (*path, key)
+            if isinstance(value, dict) and isinstance(target.get(key), dict):
+                lay(target[key], value, here)
+                continue
+            target[key] = value
+            for old in [known for known in marks if known[: len(here)] == here]:
+                del marks[old]
+            start = (*prefix, *here)
+            for known, mark in patch_marks.items():
+                if known[: len(start)] == start:
+                    marks[known[len(prefix) :]] = mark
+
+    lay(data, patch, ())
+
+
+def _validate(
+    data: dict[str, Any], marks: Mapping[KeyPath, Mark], schema: Mapping[str, type[Section]], place: str
+) -> tuple[Root | None, dict[str, Section], list[str]]:
+    errors: list[str] = []
+    sections: dict[str, Section] = {}
+    root: Root | None = None
+    for key in data:
+        if key not in schema and key not in Root.model_fields:
+            known = [*schema, *Root.model_fields, "profiles"]
+            errors.append(f"{marks[(key,)].at_key()}: unknown section `{key}`{_nearest(key, known)}")
+    try:
+        root = Root.model_validate_json(json.dumps({key: data[key] for key in Root.model_fields if key in data}))
+    except ValidationError as error:
+        errors += _explain(error, (), marks, place, schema)
+    for name, model in schema.items():
+        given = data.get(name)
+        try:
+            sections[name] = model.model_validate_json(json.dumps({} if given is None else given))
+        except ValidationError as error:
+            errors += _explain(error, (name,), marks, place, schema)
+    return root, sections, errors
+
+
+def _explain(
+    error: ValidationError,
+    prefix: KeyPath,
+    marks: Mapping[KeyPath, Mark],
+    place: str,
+    schema: Mapping[str, type[Section]],
+) -> Iterator[str]:
+    for detail in error.errors():
+        path: KeyPath = (*prefix, *detail["loc"])
+        kind, message = detail["type"], detail["msg"]
+        if kind == "section":
+            path = (*path, detail["ctx"]["key"])
+        while path and path not in marks and kind != "missing":
+            path = path[:-1]
+        name = ".".join(str(part) for part in path)
+        if kind == "extra_forbidden":
+            key = str(path[-1])
+            yield f"{marks[path].at_key()}: unknown key `{name}`{_suggest(key, prefix, path, schema)}"
+        elif kind == "missing":
+            parent = marks.get(path[:-1])
+            yield f"{parent.at_value() if parent else place + ':1:1'}: `{name}` is missing"
+        else:
+            shown = (
+                "" if kind == "section" or isinstance(detail["input"], dict | list) else f", not {detail['input']!r}"
+            )
+            message = message.removeprefix("Input ").removeprefix("Value error, ")
+            where = marks[path].at_value() if path in marks else f"{place}:1:1"
+            yield f"{where}: {name}: {message}{shown}"
+
+
+def _suggest(key: str, prefix: KeyPath, path: KeyPath, schema: Mapping[str, type[Section]]) -> str:
+    if len(path) != 2:
+        return ""
+    model = schema[str(prefix[0])]
+    if key in model.foreign_names:
+        return f"; it is `{model.foreign_names[key]}` here"
+    for name, other in schema.items():
+        if key in other.model_fields:
+            return f"; it belongs under `{name}:`"
+    return _nearest(key, model.model_fields)
+
+
+def _nearest(key: str, known: Iterable[str]) -> str:
+    names = list(known)
+    near = difflib.get_close_matches(key, names, 1, cutoff=0.6)
+    return f"; did you mean `{near[0]}`?" if near else f"; known: {', '.join(names)}"
+
+
+def _origins(sections: Mapping[str, Section], marks: Mapping[KeyPath, Mark]) -> Iterator[tuple[str, str]]:
+    for name, section in sections.items():
+        for key in type(section).model_fields:
+            mark = marks.get((name, key))
+            yield f"{name}.{key}", mark.origin() if mark else "default"

@@ -1,0 +1,89 @@
+"""What made an artifact: the digest of a stage's code, package versions, and the git state of the project."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import subprocess
+from functools import cache
+from importlib import metadata, util
+from pathlib import Path
+
+from pipeline.stage import Stage
+
+PROJECT = Path(__file__).resolve().parents[1]
+PACKAGES = ("pipeline", "stages")
+
+
+def code_digests(stage: Stage) -> dict[str, str]:
+    """The SHA-256 of a stage's module and of every project module it imports, by module name."""
+    found: dict[str, str] = {}
+    waiting = [stage.module]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        digest, imported = _module(name)
+        if digest:
+            found[name] = digest
+            waiting += imported
+    return dict(sorted(found.items()))
+
+
+@cache
+def _module(name: str) -> tuple[str, tuple[str, ...]]:
+    spec = util.find_spec(name)
+    if spec is None or spec.origin is None:
+        return "", ()
+    source = Path(spec.origin).read_bytes()
+    return hashlib.sha256(source).hexdigest(), tuple(sorted(_imports(ast.parse(source))))
+
+
+def _imports(tree: ast.AST) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.split(".")[0] in PACKAGES and _exists(name)}
+
+
+@cache
+def _exists(name: str) -> bool:
+    try:
+        return util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of the packages that pyproject.toml names."""
+    found = {}
+    for name in _requirements():
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _requirements() -> list[str]:
+    lines = metadata.requires("pipeline") or []
+    cut = str.maketrans(dict.fromkeys("<>=!~;[( ", "\n"))
+    return sorted({line.translate(cut).split("\n")[0] for line in lines if "extra ==" not in line})
+
+
+def git_state() -> str | None:
+    """The commit of the project's code, with `+changes` where the work tree differs; None outside a git checkout."""
+    try:
+        told = subprocess.run(
+            ["git", "-C", str(PROJECT), "describe", "--always", "--abbrev=12", "--dirty=+changes", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.stdout.strip() or None

@@ -1,0 +1,343 @@
+"""Which stages to reuse, run or resume, and why; and the running of them."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline import console, hardware
+from pipeline.config import Config
+from pipeline.errors import Interrupted, PipelineError, StageError, UsageError
+from pipeline.interrupts import Interrupts
+from pipeline.provenance import code_digests, git_state, package_versions
+from pipeline.stage import Context, Road, Section, Stage
+from pipeline.store import Artifact, Store, canonical
+
+Action = Literal["reuse", "run", "resume"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run was asked for: the first and last stage, stages to rerun, and whether changed code counts."""
+
+    first: str | None = None
+    last: str | None = None
+    force: tuple[str, ...] = ()
+    changed_code: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happens to one stage. `artifact` is the one reused; `note` is worth telling but changes nothing."""
+
+    stage: Stage
+    action: Action
+    reason: str
+    key: str | None = None
+    artifact: Artifact | None = None
+    note: str = ""
+    seconds: float | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Everything a stage's key is made of."""
+
+    stage: Stage
+    sections: Mapping[str, Section]
+    material: dict[str, Any]
+    inputs: Mapping[str, Artifact]
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256(canonical(self.material)).hexdigest()
+
+
+@dataclass
+class Runner:
+    """Runs a road for one config on one store, writing releases under `exports`."""
+
+    road: Road
+    config: Config
+    store: Store
+    exports: Path
+    options: Options = field(default_factory=Options)
+
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.road]
+        for name in (self.options.first, self.options.last, *self.options.force):
+            if name is not None and name not in names:
+                raise UsageError(f"no stage `{name}`", hint=f"the stages are: {' '.join(names)}")
+        first, last = self.options.first, self.options.last
+        if first and last and names.index(first) > names.index(last):
+            raise UsageError(f"--from {first} comes after --until {last}")
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages up to `--until`."""
+        names = [stage.name for stage in self.road]
+        end = names.index(self.options.last) + 1 if self.options.last else len(names)
+        return self.road[:end]
+
+    def plan(self) -> Iterator[Step]:
+        """What a run would do, without doing it."""
+        made: dict[str, Artifact] = {}
+        uncertain: set[str] = set()
+        for stage in self.stages():
+            waiting = [name for name in stage.needs if name in uncertain]
+            if waiting:
+                uncertain.add(stage.name)
+                reason = f"after {', '.join(waiting)} (reused if their output comes out the same)"
+                yield Step(stage, "run", reason, **self._last_cost(stage))
+                continue
+            step = self._decide(stage, made)
+            if step.artifact:
+                made[stage.name] = step.artifact
+            else:
+                uncertain.add(stage.name)
+            yield step
+
+    def run(self, command: str = "run") -> list[str]:
+        """Bring every stage up to date and return the next commands. Raises PipelineError on the first failure."""
+        with self.store.lock(), Interrupts() as interrupts:
+            records = self.store.runs()
+            record: dict[str, Any] = {
+                "run": records[-1]["run"] + 1 if records else 1,
+                "started": _now(),
+                "command": command,
+                "config": str(self.config.path.resolve()),
+                "profile": self.config.profile,
+                "overrides": list(self.config.overrides),
+                "name": self.config.name,
+                "outcome": "running",
+                "stages": {},
+            }
+            began = time.monotonic()
+            try:
+                return self._run_stages(record, interrupts)
+            except PipelineError as error:
+                record["outcome"] = "interrupted" if isinstance(error, Interrupted) else "failed"
+                record["error"] = str(error)
+                raise
+            finally:
+                if record["outcome"] == "running":
+                    whole = len(record["stages"]) == len(self.stages())
+                    record["outcome"] = "ok" if whole else "failed"
+                record["seconds"] = round(time.monotonic() - began, 3)
+                self._save(record)
+
+    def _run_stages(self, record: dict[str, Any], interrupts: Interrupts) -> list[str]:
+        made: dict[str, Artifact] = {}
+        following = []
+        self._save(record)
+        for stage in self.stages():
+            interrupts.check()
+            step = self._decide(stage, made)
+            head = f"{stage.name:<10} {step.action:<7}"
+            if step.artifact is not None:
+                made[stage.name] = step.artifact
+                console.say(f"{head} {step.artifact.name}  {step.reason}".rstrip())
+                if step.note:
+                    console.warn(step.note)
+            else:
+                console.say(f"{head} {step.reason}")
+                made[stage.name] = self._execute(stage, made, interrupts)
+            record["stages"][stage.name] = {"action": step.action, "artifact": made[stage.name].name}
+            self._save(record)
+            if stage.publish:
+                following.append(self._publish(stage, made[stage.name]))
+        return following
+
+    def _publish(self, stage: Stage, artifact: Artifact) -> str:
+        assert stage.publish is not None
+        try:
+            return stage.publish(artifact.path, self.config.name, self.exports)
+        except OSError as error:
+            raise self._explained(stage, error) from error
+
+    def _save(self, record: Mapping[str, Any]) -> None:
+        try:
+            self.store.write_run(record)
+        except OSError as error:
+            if error.errno not in _DISK_FULL:
+                raise
+
+    def _decide(self, stage: Stage, made: Mapping[str, Artifact]) -> Step:
+        names = [known.name for known in self.road]
+        if self.options.first and names.index(stage.name) < names.index(self.options.first):
+            return self._taken_as_it_is(stage)
+        decision = self._decision(stage, made)
+        key = decision.key
+        cost = self._last_cost(stage)
+        if stage.name not in self.options.force:
+            damaged = ""
+            for artifact in self.store.with_key(stage.name, key):
+                problems = artifact.problems()
+                if problems:
+                    damaged = damaged or f"{artifact.name} is damaged: {problems[0]}"
+                    continue
+                changed = self._changed_code(artifact)
+                if changed and self.options.changed_code:
+                    return Step(stage, "run", f"code changed: {changed}", key, **cost)
+                note = (
+                    f"{stage.name}: {changed} changed since {artifact.name}; --changed-code reruns it"
+                    if changed
+                    else ""
+                )
+                return Step(stage, "reuse", "", key, artifact, note)
+            reason = damaged or self._why(decision)
+        else:
+            reason = "--force"
+        if (
+            stage.resumable
+            and any(self.store.partial(stage.name, key).glob("*"))
+            and stage.name not in self.options.force
+        ):
+            return Step(stage, "resume", "an interrupted try is there", key, **cost)
+        return Step(stage, "run", reason, key, **cost)
+
+    def _taken_as_it_is(self, stage: Stage) -> Step:
+        artifact = self.store.newest(stage.name)
+        if artifact is None:
+            raise UsageError(
+                f"--from {self.options.first}: there is no {stage.name} artifact to start from",
+                hint=f"pipeline run --config {self.config.path}",
+            )
+        return Step(stage, "reuse", f"taken as it is (--from {self.options.first})", None, artifact)
+
+    def _decision(self, stage: Stage, made: Mapping[str, Artifact]) -> Decision:
+        sections = {name: self.config.sections[name] for name in stage.sections}
+        inputs = {name: made[name] for name in stage.needs}
+        material: dict[str, Any] = {
+            "stage": stage.name,
+            "version": stage.version,
+            "config": {name: section.model_dump(mode="json") for name, section in sections.items()},
+            "inputs": {name: artifact.digest for name, artifact in inputs.items()},
+        }
+        if stage.seeded:
+            material["seed"] = self.config.seed
+        if stage.fingerprint:
+            material["sources"] = stage.fingerprint(sections, self.config.base)
+        return Decision(stage, sections, material, inputs)
+
+    def _why(self, decision: Decision) -> str:
+        """What differs from the stage's newest artifact."""
+        newest = self.store.newest(decision.stage.name)
+        if newest is None:
+            return "first time"
+        old, new = _flat(newest.manifest["material"]), _flat(decision.material)
+        changes = []
+        for name in sorted(old.keys() | new.keys()):
+            before, after = old.get(name), new.get(name)
+            if before == after:
+                continue
+            kind, _, rest = name.partition(".")
+            if kind == "config":
+                changes.append(f"{rest} {_short(before)} → {_short(after)}")
+            elif kind == "inputs":
+                changes.append(f"{rest} changed")
+            elif kind == "sources":
+                changes.append("source files changed")
+            else:
+                changes.append(f"{name} {_short(before)} → {_short(after)}")
+        unique = list(dict.fromkeys(changes))
+        more = f", and {len(unique) - 4} more" if len(unique) > 4 else ""
+        return (", ".join(unique[:4]) + more) or "earlier output is gone"
+
+    def _changed_code(self, artifact: Artifact) -> str:
+        stage = next(known for known in self.road if known.name == artifact.stage)
+        old, new = artifact.manifest.get("code", {}), code_digests(stage)
+        return ", ".join(sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name)))
+
+    def _last_cost(self, stage: Stage) -> dict[str, Any]:
+        newest = self.store.newest(stage.name)
+        return {"seconds": float(newest.manifest["seconds"]), "size": newest.size} if newest else {}
+
+    def _execute(self, stage: Stage, made: Mapping[str, Artifact], interrupts: Interrupts) -> Artifact:
+        decision = self._decision(stage, made)
+        key = decision.key
+        resume = stage.resumable and stage.name not in self.options.force
+        started, began = _now(), time.monotonic()
+        try:
+            out = self.store.begin(stage.name, key, resume=resume)
+            context = Context(
+                sections=decision.sections,
+                inputs={name: artifact.path for name, artifact in decision.inputs.items()},
+                out=out,
+                seed=self.config.seed,
+                base=self.config.base,
+                name=self.config.name,
+                say=lambda message: console.say(f"  {message}"),
+                warn=console.warn,
+                progress=lambda total, unit: console.progress(stage.name, total, unit),
+                deferred_interrupts=interrupts.deferred,
+            )
+            metrics = stage.run(context)
+            seconds = round(time.monotonic() - began, 3)
+            artifact = self.store.commit(stage.name, key, self._manifest(decision, metrics, started, seconds))
+        except PipelineError as error:
+            if error.hint is None and not isinstance(error, Interrupted):
+                error.hint = f"mend the cause, then: pipeline run --config {self.config.path}"
+            raise
+        except Exception as error:
+            raise self._explained(stage, error) from error
+        console.say(f"{'':<10} done    {artifact.name}  {console.duration(seconds)}, {console.size(artifact.size)}")
+        return artifact
+
+    def _manifest(self, decision: Decision, metrics: Mapping[str, Any], started: str, seconds: float) -> dict[str, Any]:
+        return {
+            "material": decision.material,
+            "inputs": {name: {"artifact": made.label, "digest": made.digest} for name, made in decision.inputs.items()},
+            "origins": {k: v for k, v in self.config.origins.items() if k.partition(".")[0] in decision.sections},
+            "profile": self.config.profile,
+            "seed": self.config.seed,
+            "metrics": dict(metrics),
+            "started": started,
+            "seconds": seconds,
+            "device": hardware.describe(),
+            "packages": package_versions(),
+            "git": git_state(),
+            "code": code_digests(decision.stage),
+        }
+
+    def _explained(self, stage: Stage, error: Exception) -> StageError:
+        again = f"pipeline run --config {self.config.path}"
+        free = hardware.free_bytes(self.store.root)
+        full = isinstance(error, OSError) and error.errno in _DISK_FULL
+        if full or free < 2**20 or "No space left" in str(error):
+            message = f"{stage.name}: the disk is full ({console.size(free)} free for {self.store.root.resolve()})"
+            return StageError(message, hint=f"pipeline gc  frees old artifacts; then: {again}")
+        if isinstance(error, MemoryError):
+            return StageError(f"{stage.name}: out of memory", hint=f"lower batch_size or vocab_size, then: {again}")
+        return StageError(
+            f"{stage.name}: {type(error).__name__}: {error}", hint=f"PIPELINE_DEBUG=1 {again}  shows the trace"
+        )
+
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        return {k: v for key, part in value.items() for k, v in _flat(part, f"{prefix}.{key}".lstrip(".")).items()}
+    return {prefix: value}
+
+
+def _short(value: Any) -> str:
+    text = canonical(value).decode() if value is not None else "none"
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def debugging() -> bool:
+    """Whether PIPELINE_DEBUG asks for traces of unexpected errors."""
+    return os.environ.get("PIPELINE_DEBUG", "") not in ("", "0")

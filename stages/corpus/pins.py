@@ -1,0 +1,250 @@
+"""Other legal pins for the programs of a text, and for the prose, comments and prompts that speak of them.
+
+The numbers in code are found by following them (`pinflow`), those in words by how they are named (`pinwords`); `boards`
+deals the new ones. Where a number may be a pin and may be something else, there is no variant.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import random
+import re
+import textwrap
+import tokenize
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from stages.corpus.boards import ESP32, ESP8266, PICO, Board, Wiring, board_of, deal
+from stages.corpus.pinflow import Doubt, PinFlow
+from stages.corpus.pinwords import Place, Run, Words, labelled, mentions, refuse_bare_numbers, refuse_facts, runs
+
+_FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", re.MULTILINE | re.DOTALL)
+_PYTHON = frozenset({"python", "python3", "py", "micropython"})
+
+# Code whose pins are tied to each other, or to bits, in ways that are not followed.
+_TIED = re.compile(
+    r"asm_pio|StateMachine|\bmem(?:8|16|32)\b|wake_on_ext|\bI2S\(|\bPCNT\b|Pin\.board|\bLAN\(|SDCard\(\w*slot"
+)
+_BUS_WORDS = re.compile(r"\b(?:SDA|SCL|SCK|MOSI|MISO|TXD?|RXD?|UART|I2C|I²C|SPI|CAN|I2S)\b", re.IGNORECASE)
+_ANALOG_WORDS = re.compile(r"analog|\bADC\b|potentiometer|photoresistor|\bLDR\b|voltage|thermistor", re.IGNORECASE)
+_PWM_WORDS = re.compile(r"\bPWM\b|servo|fade|\bdim\b|brightness|breath|tone|buzzer|motor|\bRGB\b", re.IGNORECASE)
+_ONBOARD = re.compile(r"on-?board|built-?in|internal led|blue led|(?:boot|flash) button", re.IGNORECASE)
+_BEYOND_GPIO16 = re.compile(r"PWM|irq|interrupt|PULL_|dht|onewire|neopixel|ws28|servo|I2C|deep ?sleep", re.IGNORECASE)
+_DIGITAL_LABEL = re.compile(r"\bD\d{1,2}\b")
+_NUMBERED_NAME = re.compile(r"(?:gp|gpio|pin|io|adc)_?(\d{1,2})|(?:led|button|btn|relay)_?(\d{2})", re.IGNORECASE)
+_SHORT_NAME = re.compile(r"\bp(\d{1,2}) = (?:machine\.)?Pin\(")
+_BLOCK = "if 1:\n"
+
+
+@dataclass(frozen=True)
+class _Code:
+    """A program in one of the texts; `start` is its offset. Indented programs are parsed as the body of an `if`."""
+
+    text: int
+    start: int
+    content: str
+    tree: ast.Module
+    head: str
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        return (self.head + self.content).splitlines(keepends=True)
+
+    @cached_property
+    def _line_starts(self) -> list[int]:
+        starts = [self.start - len(self.head)]
+        for line in self._lines:
+            starts.append(starts[-1] + len(line))
+        return starts
+
+    def offset(self, line: int, column: int) -> int:
+        """The offset in the text of a position as `tokenize` gives it: lines from 1, columns in characters."""
+        return self._line_starts[line - 1] + column
+
+    def places(self, literals: Mapping[int, ast.Constant]) -> Iterator[Place]:
+        """Where the literals stand that belong to this program."""
+        for node in ast.walk(self.tree):
+            if id(node) in literals and isinstance(node, ast.Constant):
+                before = self._lines[node.lineno - 1].encode()[: node.col_offset]
+                start = self.offset(node.lineno, len(before.decode()))
+                if not re.match(rf"{node.value}(?!\w)", self.content[start - self.start :]):
+                    raise Doubt("a number inside of an f-string, or in another base")
+                yield Place(self.text, start, start + len(str(node.value)), node.value)
+
+    def tokens(self) -> Iterator[tokenize.TokenInfo]:
+        try:
+            yield from tokenize.generate_tokens(io.StringIO(self.head + self.content).readline)
+        except (tokenize.TokenError, IndentationError) as error:
+            raise Doubt("code that cannot be split into tokens") from error
+
+    def words(self) -> Iterator[Words]:
+        """Its comments and strings; a string in triple quotes is a comment, too."""
+        for token in self.tokens():
+            name = tokenize.tok_name[token.type]
+            if name in ("COMMENT", "STRING", "FSTRING_MIDDLE"):
+                comment = name == "COMMENT" or token.string.startswith(('"""', "'''"))
+                start = self.offset(*token.start)
+                yield Words(self.text, start, token.string, "comment" if comment else "string")
+
+
+def fenced_python(text: str) -> list[str]:
+    """The fenced Python blocks of a Markdown text, without their indentation."""
+    return [textwrap.dedent(match[3]) for match in _FENCE.finditer(text) if match[2].lower() in _PYTHON]
+
+
+def change_pins(text: str, rng: random.Random) -> str | None:
+    """Give the pins in code (and, for Markdown text, the fenced code and the prose around it) other legal numbers.
+
+    One mapping, one to one, holds for the whole text. None where no pin can be changed with certainty.
+    """
+    changed = _change([text], rng)
+    return changed[0] if changed else None
+
+
+def change_pins_in_messages(messages: Sequence[Mapping[str, str]], rng: random.Random) -> list[dict[str, str]] | None:
+    """The same, with one mapping across all turns, so that prompt, comments and code agree.
+
+    Each message has a `content`; whatever else it has is kept.
+    """
+    changed = _change([message["content"] for message in messages], rng)
+    if changed is None:
+        return None
+    return [{**message, "content": content} for message, content in zip(messages, changed, strict=True)]
+
+
+def _change(texts: Sequence[str], rng: random.Random) -> list[str] | None:
+    try:
+        return _changed(texts, rng)
+    except (Doubt, RecursionError):
+        return None
+
+
+def _changed(texts: Sequence[str], rng: random.Random) -> list[str]:
+    whole = "\n".join(texts)
+    board = board_of(whole)
+    if board is None or _TIED.search(whole) or (board is ESP32 and _DIGITAL_LABEL.search(whole)):
+        raise Doubt("pins that are not known well enough")
+    parts = [part for index, text in enumerate(texts) for part in _split(index, text)]
+    code = [part for part in parts if isinstance(part, _Code)]
+    words = [part for part in parts if isinstance(part, Words)] + [span for part in code for span in part.words()]
+    for span in words:
+        refuse_facts(span)
+
+    wiring = Wiring()
+    flow = PinFlow(board, wiring, [part.tree for part in code])
+    places = {place for part in code for place in part.places(flow.literals)}
+    named = {place for span in words for place in (*mentions(span), *labelled(span, board.labels))}
+    _enter_mentions(named, whole, bool(code), board, wiring)
+    for run in {run for span in words for run in runs(span)}:
+        _enter_run(run, bool(code), wiring)
+    _fix_special_pins(board, whole, wiring)
+    wiring.avoid |= flow.numbers - wiring.uses.keys()
+    mapping = deal(board, wiring, rng)
+    if not mapping or (flow.suspects | flow.shifts) & mapping.keys():
+        raise Doubt("nothing to change, or a number that may be a pin")
+
+    for part in code:
+        _refuse_numbered_names(part, mapping)
+    for span in words:
+        refuse_bare_numbers(span, named, mapping)
+    changed = [place for place in places | named if place.number in mapping]
+    if any(place.label and mapping[place.number] not in board.labels for place in changed):
+        raise Doubt("a pin without a label")
+    return [
+        _with_numbers(text, [place for place in changed if place.text == index], mapping, board.labels)
+        for index, text in enumerate(texts)
+    ]
+
+
+def _split(index: int, text: str) -> Iterator[_Code | Words]:
+    """A text as code and words: all code if it is a program, else what its fences say."""
+    if program := _parse(index, 0, text):
+        yield program
+        return
+    done = 0
+    for fence in _FENCE.finditer(text):
+        yield Words(index, done, text[done : fence.start(3)], "prose")
+        done = fence.end(3)
+        language = fence[2].lower()
+        program = _parse(index, fence.start(3), fence[3]) if language in _PYTHON or not language else None
+        if program is None and language in _PYTHON:
+            raise Doubt("code that cannot be parsed")
+        yield program or Words(index, fence.start(3), fence[3], "prose")
+    yield Words(index, done, text[done:], "prose")
+
+
+def _parse(index: int, start: int, content: str) -> _Code | None:
+    head = _BLOCK if content[:1].isspace() and content.strip() else ""
+    try:
+        tree = ast.parse(head + content)
+    except (SyntaxError, ValueError, MemoryError):
+        return None
+    does_something = (ast.Import, ast.ImportFrom, ast.Assign, ast.Call, ast.FunctionDef, ast.ClassDef)
+    if not any(isinstance(node, does_something) for node in ast.walk(tree)):
+        return None
+    return _Code(index, start, content, tree, head)
+
+
+def _enter_mentions(
+    named: Iterable[Place], whole: str, beside_code: bool, board: Board, wiring: Wiring
+) -> None:
+    """Enter the pins that only words name. Beside code they must be pins of the code, or else they may be anything."""
+    in_code = wiring.uses.keys() | wiring.reserved | ({23, 24, 25, 29} if board is PICO else set())
+    unknown = sorted((place.number, place.use) for place in named if place.number not in in_code)
+    if unknown and (beside_code or _BUS_WORDS.search(whole)):
+        raise Doubt(f"pins that the code does not have: {unknown}")
+    is_analog, is_pwm = _ANALOG_WORDS.search(whole), _PWM_WORDS.search(whole)
+    for number, use in unknown:
+        if use in ("analog", "pwm", "pin"):
+            wiring.add(number, use)
+        elif board is ESP32 and number >= 32:
+            wiring.add(number, "analog" if is_analog and number >= 34 else "fixed")
+        elif number in board.analog:
+            wiring.add(number, "analog")
+        else:
+            wiring.add(number, "pwm" if is_pwm else "pin")
+
+
+def _enter_run(run: Run, beside_code: bool, wiring: Wiring) -> None:
+    """A range has to stay one; of pins that only words name it makes all between them pins."""
+    numbers = range(run.first, run.last + 1)
+    if len(numbers) > 1 and wiring.uses.keys() >= set(numbers):
+        wiring.runs.add((run.first, run.last))
+    elif run.certain and len(numbers) > 1 and not beside_code:
+        wiring.runs.add((run.first, run.last))
+        for number in numbers:
+            wiring.add(number, "pin")
+    elif run.certain or (not beside_code and abs(run.last - run.first) > 1):
+        raise Doubt("a range that may be pins")
+
+
+def _fix_special_pins(board: Board, whole: str, wiring: Wiring) -> None:
+    """Pins that parts of the board itself are wired to, and GPIO16 of the ESP8266, which can do little."""
+    if _ONBOARD.search(whole):
+        special = {ESP32.name: (5, 22), ESP8266.name: (16,)}.get(board.name, ())
+        for number in wiring.uses.keys() & set(special):
+            wiring.add(number, "fixed")
+    if board is ESP8266 and _BEYOND_GPIO16.search(whole):
+        wiring.reserved.add(16)
+
+
+def _refuse_numbered_names(part: _Code, changing: Collection[int]) -> None:
+    """`pin15 = Pin(15)`: the name would lie."""
+    for token in part.tokens():
+        named = _NUMBERED_NAME.fullmatch(token.string) if token.type == tokenize.NAME else None
+        if named and int(named[1] or named[2]) in changing:
+            raise Doubt("a name that holds the number")
+    if any(int(name) in changing for name in _SHORT_NAME.findall(part.content)):
+        raise Doubt("a name that holds the number")
+
+
+def _with_numbers(text: str, places: Iterable[Place], mapping: Mapping[int, int], labels: Sequence[int]) -> str:
+    pieces, done = [], 0
+    for place in sorted(places, key=lambda place: place.start):
+        if place.start >= done:
+            new = mapping[place.number]
+            pieces += [text[done : place.start], str(labels.index(new) if place.label else new)]
+            done = place.end
+    return "".join([*pieces, text[done:]])

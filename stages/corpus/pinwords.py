@@ -1,0 +1,152 @@
+"""How prose, comments and strings speak of pins: `GP15`, `GPIO 15`, `pins 14 and 15`, and a line of code quoted in them.
+
+Also what in them forbids a change: facts about pins, the pins of other parts, ranges, and numbers that may mean a pin.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from stages.corpus.pinflow import Doubt, is_pin_name
+
+_UNIT = (
+    r"[\s-]?(?:[mµun]?s|sec|seconds?|minutes?|mins?|hours?|days?|times?|[kMG]?Hz|[mk]?V|volts?|m?A|%|percent|°|degrees?"
+    r"|C|k?ohms?|k|Ω|[nµup]F|bits?|bytes?|[KMk]i?B|[cm]?m|rpm|x|px|baud|[A-Za-z]{2,}s)\b"
+)
+_NUMBER = rf"\d{{1,2}}(?![\w%°]|\.\d|{_UNIT})"
+_GPIO = r"(?i:GPIO[ #_-]?|GP ?)"
+_MENTION = re.compile(
+    rf"(?<![\w/-])(?:{_GPIO}|IO(?=\d)|(?i:pins?)(?: numbers?| no\.?)?(?: GPIO| GP)?[ #:]{{0,2}})"
+    rf"{_NUMBER}(?:(?:,? (?:and|or|&) |, ?|/)(?:{_GPIO}|pin )?{_NUMBER})*"
+)
+_CALL = re.compile(r"(?<!\w)(?P<name>Pin|PWM|ADC)\(\s*(?:Pin\(\s*)?(?P<number>\d{1,2})\b(?!\.)")
+_ASSIGNED = re.compile(r"(?<![\w.])(?P<name>\w+) ?= ?(?:const\()?(?P<number>\d{1,2})\b(?!\.)")
+_URL = re.compile(r"https?://\S+|\b[\w-]+\.(?:com|org|io|net)/\S+")
+_BARE = re.compile(r"(?<![\w.#$])(?<!\d,)(?<!\w-)(\d{1,2})(?![\w%°]|[.,:]\d)")
+
+_RANGE = re.compile(
+    rf"(?<![\w/-])(?P<mark>{_GPIO}|(?i:pins?) )(?P<first>\d{{1,2}})(?P<sign> ?(?:-|–|\.\.+) ?| through | to )"
+    rf"(?P<again>{_GPIO})?(?P<last>{_NUMBER})"
+)
+# What a text says about pins as such does not hold for others.
+_FACTS = re.compile(
+    r"\bslices?\b|strapping|input[- ]only|\bdefaults?\b[^.\n]{0,20}\bpins?\b|pins? (?:can|may) |(?:which|any|all|other|free) (?:GPIO|pin)"
+    r"|(?:ADC|PWM) pins|pinout|physical|header pin|pin numbers? (?:is|are)",
+    re.IGNORECASE,
+)
+_OTHERS_PIN = re.compile(
+    r"\b[Pp]ins? \d+ (?:of|on) (?!(?:the |your |an? )?(?:Raspberry|Pico|ESP|board|microcontroller))"
+    r"|(?i:\b(?:sensor|module|display|chip|connector|driver|DHT\d+|LCD|OLED|IC)(?:'s)? pin \d)"
+)
+# Code outside of fences, which is not followed.
+_UNFENCED = re.compile(
+    r"^(?:>>> |\.\.\. )?\s*(?:(?:import \w+|from \w+ import [\w, ]+)$|def \w+\("
+    r"|\w+ = (?:\w+\.)?(?:Pin|PWM|ADC|I2C|SPI|UART)\()",
+    re.MULTILINE,
+)
+# A bare number after another word is that word's: "step 3", "button 2".
+_BEFORE_A_PIN = frozenset("on to from at via using and or with between is through into by as than the use drive".split())
+_WORD_BEFORE = re.compile(r"([A-Za-z]\w*) $")
+_LIST_ITEM = re.compile(r"^[\s#>*-]*\d+[.)]\s", re.MULTILINE)
+
+Kind = Literal["prose", "comment", "string"]
+
+
+@dataclass(frozen=True)
+class Words:
+    """A stretch of words in one of the texts; `start` is its offset."""
+
+    text: int
+    start: int
+    content: str
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a pin stands in one of the texts, as its `number` or as the board's label for it (5 in D5, GPIO14).
+
+    `use` is what its place says of it: the uses of `boards.Wiring`, or "" for nothing.
+    """
+
+    text: int
+    start: int
+    end: int
+    number: int
+    use: str = ""
+    label: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """A range of pins; "GP2 to GP5" may as well be a wire between the two, and is not `certain`."""
+
+    first: int
+    last: int
+    certain: bool
+
+
+def runs(words: Words) -> Iterator[Run]:
+    """The ranges that words name: `GP2-GP5`, `pins 2 to 5`."""
+    for match in _RANGE.finditer(words.content):
+        wire = match["sign"] == " to " and bool(match["again"])
+        yield Run(int(match["first"]), int(match["last"]), not wire)
+
+
+def labelled(words: Words, labels: tuple[int, ...]) -> Iterator[Place]:
+    """The pins that words name by the board's own labels, which stand for `labels`."""
+    for match in re.finditer(r"\bD(\d)\b(?! mini)", words.content):
+        if int(match[1]) < len(labels):
+            start = words.start + match.start(1)
+            yield Place(words.text, start, start + 1, labels[int(match[1])], label=True)
+
+
+def mentions(words: Words) -> Iterator[Place]:
+    """The pins that words name: `GP15`, `pins 14 and 15`, and the numbers in code that they quote."""
+    urls = [match.span() for match in _URL.finditer(words.content)]
+    found: dict[int, tuple[str, str]] = {}
+    for match in _RANGE.finditer(words.content):
+        for name in ("first", "last"):
+            found[match.start(name)] = match[name], ""
+    for match in _MENTION.finditer(words.content):
+        for number in re.finditer(r"\d+", match[0]):
+            found[match.start() + number.start()] = number[0], ""
+    for match in _ASSIGNED.finditer(words.content):
+        if is_pin_name(match["name"]):
+            found[match.start("number")] = match["number"], "pin"
+    for match in _CALL.finditer(words.content):
+        use = {"PWM": "pwm", "ADC": "analog", "Pin": "pin"}[match["name"]]
+        found[match.start("number")] = match["number"], use
+    for start, (number, use) in sorted(found.items()):
+        if number == str(int(number)) and not any(first <= start < last for first, last in urls):
+            yield Place(words.text, words.start + start, words.start + start + len(number), int(number), use)
+
+
+def refuse_facts(words: Words) -> None:
+    """Raises Doubt where words speak of pins in a way that other numbers would make untrue."""
+    if words.kind == "string":
+        return
+    for pattern in (_FACTS, _OTHERS_PIN):
+        if found := pattern.search(words.content):
+            raise Doubt(f"a fact about pins: {found[0]}")
+    if words.kind == "prose" and _UNFENCED.search(words.content):
+        raise Doubt("code outside of a fence")
+
+
+def refuse_bare_numbers(words: Words, places: Collection[Place], changing: Collection[int]) -> None:
+    """Raises Doubt where a number that is about to change stands alone and may mean the pin: "the LED on 15"."""
+    if words.kind == "string":
+        return
+    named = {place.start - words.start for place in places if place.text == words.text}
+    items = {match.end() for match in _LIST_ITEM.finditer(words.content)}
+    for match in _BARE.finditer(words.content):
+        if int(match[1]) not in changing or match.start() in named:
+            continue
+        before = _WORD_BEFORE.search(words.content, max(0, match.start() - 30), match.start())
+        is_named = before is not None and before[1].lower() not in _BEFORE_A_PIN
+        is_item = any(match.end() < end <= match.end() + 2 for end in items)
+        if not is_named and not is_item and not re.match(_UNIT, words.content[match.end() :]):
+            raise Doubt(f"a number that may be a pin: {words.content[max(0, match.start() - 20) : match.end() + 10]!r}")

@@ -1,0 +1,63 @@
+"""The model card: what the model was made from, how it was measured, and how to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.console import size
+
+
+def model_card(
+    name: str,
+    shape: Mapping[str, Any],
+    sources: Mapping[str, tuple[str, int]],
+    files: Mapping[str, Mapping[str, Any]],
+    proof: Mapping[str, Any],
+    chosen: str,
+) -> str:
+    """Markdown with the front matter that the HuggingFace Hub reads."""
+    model = shape["model"]
+    data = "\n".join(f"| {source} | {license} | {count} |" for source, (license, count) in sources.items())
+    rows = "\n".join(f"| {entry['file']} | {quant} | {size(entry['bytes'])} |" for quant, entry in files.items())
+    return f"""---
+library_name: transformers
+pipeline_tag: text-generation
+tags: [micropython, gguf]
+---
+
+# {name}
+
+A small language model for MicroPython, trained from nothing on the sources below.
+
+Llama architecture: d_model {model["d_model"]}, {model["n_layers"]} layers, {model["n_heads"]} heads ({model["n_kv_heads"]} for keys
+and values), d_ff {model["d_ff"]}, vocabulary {shape["vocab_size"]}, context {shape["context_length"]} tokens.
+
+## Data
+
+| source | licence | documents |
+|---|---|---|
+{data}
+
+## Files
+
+| file | quantisation | size |
+|---|---|---|
+{rows}
+
+Checked in llama.cpp before release: {proof["tokens_compared"]:,} token ids equal to the trainer's; the F16 file's likeliest
+token is the trained model's in {proof["top1_agreement_f16"]:.2%} of places.
+
+## Use
+
+    ollama create {name} -f Modelfile && ollama run {name}
+    llama-cli -m {chosen} -cnv
+    python -c "from transformers import pipeline; print(pipeline('text-generation', 'huggingface')('import machine'))"
+
+In transformers, text that may hold the spelling of a special token (`<bos>`) is encoded as plain text with
+`tokenizer(text, split_special_tokens=True)`.
+
+## Limits
+
+It knows what its few sources say and nothing else. It makes mistakes: read and test its code before a board runs it.
+"""

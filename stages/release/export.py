@@ -1,0 +1,223 @@
+"""Make the release: GGUF files proven in llama.cpp, a Modelfile, a model card and checksums."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from pipeline.console import size
+from pipeline.errors import StageError
+from pipeline.stage import Context, Metrics, Section, Stage
+from pipeline.store import MANIFEST, sha256_file
+from stages.corpus.documents import Document, read_documents
+from stages.release.card import model_card
+from stages.release.gguf import Dataset, GgufMetadata, write_gguf
+from stages.release.modelfile import Modelfile, create_command
+from stages.release.quantize import QUANTS, fallbacks, quantize, read_shapes
+from stages.release.runtime import Runtime
+from stages.tokens.encoding import SentencePieceEncoding, load_encoding
+
+PREFERRED = ("q4_k_m", "q5_k_m", "q6_k", "q8_0", "q4_0", "f16", "bf16", "f32")
+SUMS = "SHA256SUMS"
+
+
+class ExportConfig(Section):
+    """`quant` names the files to write; the Modelfile takes the smallest of the good ones, `q4_k_m` first."""
+
+    quant: Annotated[tuple[str, ...], Field(min_length=1)] = ("f16", "q8_0", "q4_k_m")
+    system: str = "You are a helpful assistant that writes MicroPython code."
+    num_predict: Annotated[int, Field(ge=1)] = 256
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.2
+
+    @field_validator("quant")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in names if name.lower() not in QUANTS]
+        if unknown:
+            raise ValueError(f"unknown quantisation {', '.join(unknown)}; known: {', '.join(QUANTS)}")
+        return tuple(dict.fromkeys(name.lower() for name in names))
+
+
+def run(context: Context) -> Metrics:
+    config = context.section(ExportConfig)
+    huggingface, out = context.inputs["convert"], context.out
+    documents = list(read_documents(context.inputs["clean"] / "train"))
+    sources = corpus_sources(documents)
+    metadata = GgufMetadata(
+        name=context.name,
+        license=" AND ".join(sorted({license for license, _ in sources.values()})),
+        description="A small language model for MicroPython, trained with pipeline.",
+        datasets=tuple(Dataset(name=source, description=license) for source, (license, _) in sources.items()),
+    )
+    base = out / f"{context.name}-f16.gguf"
+    files: dict[str, dict[str, Any]] = {}
+    with context.progress(len(config.quant) + 2, "files") as bar:
+        write_gguf(huggingface, base, file_type="f16", metadata=metadata)
+        bar.advance(note=base.name)
+        proof = prove(base, context.inputs, documents=read_documents(context.inputs["clean"] / "val"))
+        bar.advance()
+        for quant in config.quant:
+            path = out / f"{context.name}-{quant}.gguf"
+            fallen = _write(quant, base, path, huggingface, metadata)
+            if fallen:
+                context.warn(
+                    f"{path.name}: {len(fallen)} tensors are not ×256 wide and are kept finer: {_listed(fallen)}"
+                )
+            files[quant] = {"file": path.name, "bytes": path.stat().st_size, "fallbacks": fallen}
+            bar.advance(note=path.name)
+    if "f16" not in config.quant:
+        base.unlink()
+    shutil.copytree(huggingface, out / "huggingface", ignore=shutil.ignore_patterns(MANIFEST))
+    chosen = files[next(name for name in PREFERRED if name in files)]["file"]
+    _write_texts(context, config, chosen, sources, files, proof)
+    context.say(", ".join(f"{entry['file']} {size(entry['bytes'])}" for entry in files.values()))
+    return {"files": files, "proof": proof, "modelfile": chosen}
+
+
+def _write(quant: str, base: Path, path: Path, huggingface: Path, metadata: GgufMetadata) -> dict[str, str]:
+    """One GGUF; returns the tensors that could not have the type of the mix, with the type they have."""
+    if quant == "f32":
+        write_gguf(huggingface, path, file_type="f32", metadata=metadata)
+    elif quant != "f16":
+        quantize(base, path, quant)
+    return {name: fallen.used for name, fallen in fallbacks(read_shapes(base), quant).items()}
+
+
+def _listed(fallen: dict[str, str]) -> str:
+    shown = [f"{name} {used}" for name, used in list(fallen.items())[:3]]
+    return ", ".join(shown) + (", …" if len(fallen) > 3 else "")
+
+
+def _write_texts(
+    context: Context,
+    config: ExportConfig,
+    chosen: str,
+    sources: dict[str, tuple[str, int]],
+    files: dict[str, dict[str, Any]],
+    proof: dict[str, Any],
+) -> None:
+    shape = json.loads((context.inputs["finetune"] / "model.json").read_bytes())
+    license_text = "Trained on:\n" + "".join(
+        f"- {source}: {license}, {count} documents\n" for source, (license, count) in sources.items()
+    )
+    modelfile = Modelfile(
+        gguf=chosen,
+        context_length=shape["context_length"],
+        num_predict=config.num_predict,
+        temperature=config.temperature,
+        system=config.system,
+        license=license_text,
+    )
+    texts = {
+        "Modelfile": modelfile.render(),
+        "LICENSE": license_text,
+        "README.md": model_card(context.name, shape, sources, files, proof, chosen),
+    }
+    for name, text in texts.items():
+        (context.out / name).write_text(text, encoding="utf-8", newline="\n")
+    paths = sorted(path for path in context.out.rglob("*") if path.is_file())
+    sums = "".join(f"{sha256_file(path)}  {path.relative_to(context.out).as_posix()}\n" for path in paths)
+    (context.out / SUMS).write_text(sums, encoding="utf-8", newline="\n")
+
+
+def corpus_sources(documents: Iterable[Document]) -> dict[str, tuple[str, int]]:
+    """Licence and number of documents of each source, from the documents themselves."""
+    found: dict[str, tuple[str, int]] = {}
+    for document in documents:
+        license, count = found.get(document.source, (document.license, 0))
+        found[document.source] = (license, count + 1)
+    return dict(sorted(found.items()))
+
+
+def prove(gguf: Path, inputs: Any, *, documents: Iterable[Document]) -> dict[str, Any]:
+    """Compare the F16 file in llama.cpp with the training model: token ids, and the likeliest next token.
+
+    Raises StageError where any token id differs on the validation documents, or the likeliest token does in more than
+    one place of a hundred: then tensors are in the wrong place, and the model would talk fluent nonsense.
+    """
+    import torch
+
+    from stages.training.model import load_model
+
+    encoding = load_encoding(inputs["tokenizer"])
+    model = load_model(inputs["finetune"])
+    texts = [document.text for document in documents]
+    with Runtime(gguf) as runtime:
+        compared = check_tokens(runtime, encoding, texts)
+        tokens = [encoding.bos_id, *encoding.encode("\n".join(texts))][: model.context_length]
+        theirs = torch.from_numpy(runtime.logits(tokens))
+    with torch.no_grad():
+        ours = model(torch.tensor([tokens]))[0]
+    agreement = float((theirs.argmax(-1) == ours.argmax(-1)).float().mean())
+    if agreement < 0.99:
+        raise StageError(
+            f"export: {gguf.name} in llama.cpp agrees with the trained model on {agreement:.1%} of tokens only"
+        )
+    return {
+        "tokens_compared": compared,
+        "top1_agreement_f16": round(agreement, 5),
+        "max_logit_difference_f16": round(float((theirs - ours).abs().max()), 5),
+    }
+
+
+def check_tokens(runtime: Runtime, encoding: SentencePieceEncoding, texts: Iterable[str]) -> int:
+    """How many ids were compared between llama.cpp and SentencePiece; StageError where any differs."""
+    compared = 0
+    for text in texts:
+        ours = encoding.encode(text)
+        if ours != runtime.tokenize(text):
+            raise StageError(f"export: llama.cpp gives other token ids for {text[:60]!r}…")
+        compared += len(ours)
+    return compared
+
+
+def publish(artifact: Path, name: str, exports: Path) -> str:
+    """Make `exports/<name>/` the same as the artifact, by one rename; returns the command that takes it to Ollama."""
+    target = exports / name
+    if not _is_published(target, (artifact / SUMS).read_bytes()):
+        _replace(target, artifact)
+    return " ".join(create_command(name, target))
+
+
+def _replace(target: Path, artifact: Path) -> None:
+    exports, name = target.parent, target.name
+    exports.mkdir(parents=True, exist_ok=True)
+    fresh, old = exports / f".{name}.new", exports / f".{name}.old"
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        shutil.copytree(artifact, fresh, ignore=shutil.ignore_patterns(MANIFEST))
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    if target.exists():
+        target.rename(old)
+    os.rename(fresh, target)  # noqa: PTH104
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _is_published(target: Path, wanted: bytes) -> bool:
+    try:
+        if (target / SUMS).read_bytes() != wanted:
+            return False
+        listed = [line.split("  ", 1) for line in wanted.decode().splitlines()]
+        return all(sha256_file(target / name) == digest for digest, name in listed)
+    except OSError:
+        return False
+
+
+STAGE = Stage(
+    name="export",
+    version=1,
+    module=__name__,
+    run=run,
+    sections={"export": ExportConfig},
+    needs=("convert", "finetune", "tokenizer", "clean"),
+    publish=publish,
+)

@@ -1,0 +1,418 @@
+"""A GGUF file in the real llama.cpp, on the CPU.
+
+The wheel `xllamacpp` carries llama.cpp with its C interface exported (on Linux and macOS; its Windows wheel
+hides it), so ctypes reaches what the wheel's own Python classes do not offer: tokens, logits of every
+position, ggml's quantisers. Names and field orders are those of that build's `llama.h` and `ggml.h`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import importlib.util
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from ctypes import (
+    POINTER,
+    c_bool,
+    c_char_p,
+    c_float,
+    c_int8,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint8,
+    c_uint32,
+    c_void_p,
+)
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.release.gguf import ReleaseError
+
+PACKAGE = "xllamacpp"
+BATCH = 512  # tokens per call of llama_decode: bounds the compute buffer, which holds logits for each of them
+_F32 = 0  # ggml_type
+_ERROR = 4  # ggml_log_level
+
+
+class RuntimeUnavailable(RuntimeError):
+    """llama.cpp is out of reach: its wheel is missing, hides the C interface, or has other structs."""
+
+
+# The structs below end in spare bytes in place of llama.h's later fields. On x86-64 (System V), AArch64 and
+# Windows a struct above 16 bytes travels in memory, here as the result or the last argument, and the callee
+# touches only its own part. So a struct declared too long is safe, and later fields keep their defaults.
+class _ModelParams(ctypes.Structure):
+    _fields_ = (
+        *((name, c_void_p) for name in ("devices", "tensor_buft_overrides")),
+        *((name, c_int32) for name in ("n_gpu_layers", "split_mode", "load_mode", "lazy_mode", "main_gpu")),
+        *((name, c_void_p) for name in ("tensor_split", "progress", "progress_data", "kv_overrides")),
+        *((name, c_bool) for name in ("vocab_only", "check_tensors", "use_extra_bufts")),
+        ("later_fields", c_uint8 * 512),
+    )
+
+
+class _ContextParams(ctypes.Structure):
+    _fields_ = (
+        *((name, c_uint32) for name in ("n_ctx", "n_batch", "n_ubatch", "n_seq_max")),
+        *((name, c_uint32) for name in ("n_rs_seq", "n_outputs_max", "n_outputs_max_per_seq")),
+        *((name, c_int32) for name in ("n_threads", "n_threads_batch", "ctx_type", "rope_scaling_type")),
+        *((name, c_int32) for name in ("pooling_type", "attention_type", "flash_attn_type")),
+        *((name, c_float) for name in ("rope_freq_base", "rope_freq_scale", "yarn_ext_factor")),
+        *((name, c_float) for name in ("yarn_attn_factor", "yarn_beta_fast", "yarn_beta_slow")),
+        ("yarn_orig_ctx", c_uint32),
+        ("defrag_thold", c_float),
+        *((name, c_void_p) for name in ("cb_eval", "cb_eval_user_data")),
+        *((name, c_int32) for name in ("type_k", "type_v")),
+        ("later_fields", c_uint8 * 512),
+    )
+
+
+class _Batch(ctypes.Structure):
+    _fields_ = (
+        ("n_tokens", c_int32),
+        ("token", POINTER(c_int32)),
+        *((name, c_void_p) for name in ("embd", "pos", "n_seq_id", "seq_id")),
+        ("logits", POINTER(c_int8)),
+    )
+
+
+# Defaults by which the layout is recognised: a field moved, added or removed before one of these shows here.
+_MODEL_DEFAULTS: dict[str, object] = {
+    "devices": None, "n_gpu_layers": -1, "split_mode": 1, "main_gpu": 0, "tensor_split": None,
+    "kv_overrides": None, "vocab_only": False, "check_tensors": False, "use_extra_bufts": True,
+}  # fmt: skip
+_CONTEXT_DEFAULTS: dict[str, object] = {
+    "n_ctx": 512, "n_batch": 2048, "n_ubatch": 512, "n_seq_max": 1, "n_outputs_max": 0,
+    "rope_scaling_type": -1, "attention_type": -1, "flash_attn_type": -1, "rope_freq_base": 0.0,
+    "yarn_ext_factor": -1.0, "yarn_beta_slow": -1.0, "cb_eval": None, "type_k": 1, "type_v": 1,
+}  # fmt: skip
+
+_LOG_CALLBACK = ctypes.CFUNCTYPE(None, c_int32, c_char_p, c_void_p)
+_SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "ggml_quantize_chunk": (c_size_t, [c_int32, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p]),
+    "ggml_blck_size": (c_int64, [c_int32]),
+    "ggml_row_size": (c_size_t, [c_int32, c_int64]),
+    "ggml_validate_row_data": (c_bool, [c_int32, c_void_p, c_size_t]),
+    "llama_log_set": (None, [_LOG_CALLBACK, c_void_p]),
+    "llama_backend_init": (None, []),
+    "llama_model_default_params": (_ModelParams, []),
+    "llama_context_default_params": (_ContextParams, []),
+    "llama_batch_get_one": (_Batch, [POINTER(c_int32), c_int32]),
+    "llama_model_load_from_file": (c_void_p, [c_char_p, _ModelParams]),
+    "llama_model_free": (None, [c_void_p]),
+    "llama_model_get_vocab": (c_void_p, [c_void_p]),
+    "llama_model_n_ctx_train": (c_int32, [c_void_p]),
+    "llama_model_chat_template": (c_char_p, [c_void_p, c_char_p]),
+    "llama_init_from_model": (c_void_p, [c_void_p, _ContextParams]),
+    "llama_free": (None, [c_void_p]),
+    "llama_decode": (c_int32, [c_void_p, _Batch]),
+    "llama_get_logits_ith": (POINTER(c_float), [c_void_p, c_int32]),
+    "llama_vocab_n_tokens": (c_int32, [c_void_p]),
+    "llama_vocab_bos": (c_int32, [c_void_p]),
+    "llama_vocab_eos": (c_int32, [c_void_p]),
+    "llama_vocab_is_eog": (c_bool, [c_void_p, c_int32]),
+    "llama_tokenize": (c_int32, [c_void_p, c_char_p, c_int32, POINTER(c_int32), c_int32, c_bool, c_bool]),
+    "llama_token_to_piece": (c_int32, [c_void_p, c_int32, c_char_p, c_int32, c_int32, c_bool]),
+}
+_errors: deque[str] = deque(maxlen=4)  # the last error lines of llama.cpp's log, for the exceptions
+
+
+def _keep_errors(level: int, text: bytes | None, _: object) -> None:
+    if level == _ERROR and text:
+        _errors.append(text.decode("utf-8", "replace").strip())
+
+
+_log_callback = _LOG_CALLBACK(_keep_errors)  # a global, because llama.cpp keeps the pointer
+
+
+def _reason() -> str:
+    return "; ".join(_errors) or "llama.cpp gave no reason"
+
+
+def _unavailable(what: str) -> RuntimeUnavailable:
+    try:
+        version = importlib.metadata.version(PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        version = "not installed"
+    return RuntimeUnavailable(f"{what} (Python package {PACKAGE}: {version})")
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    """llama.cpp inside the wheel, its functions typed and its log silenced.
+
+    Raises RuntimeUnavailable where the wheel is missing or does not export the functions.
+    """
+    package = importlib.util.find_spec(PACKAGE)
+    if package is None or not package.submodule_search_locations:
+        raise _unavailable(f"llama.cpp is missing: pip install {PACKAGE}")
+    folder = Path(next(iter(package.submodule_search_locations)))
+    binaries = [path for path in folder.glob(f"{PACKAGE}*") if path.suffix in (".so", ".pyd")]
+    if not binaries:
+        raise _unavailable(f"no compiled library in {folder}")
+    try:
+        library = ctypes.CDLL(str(binaries[0]))
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+    except (OSError, AttributeError) as error:
+        raise _unavailable(f"the C interface of llama.cpp cannot be reached: {error}") from None
+    library.llama_log_set(_log_callback, None)
+    library.llama_backend_init()
+    return library
+
+
+@cache
+def _checked_library() -> ctypes.CDLL:
+    """The library, after its structs were found where they are expected; else RuntimeUnavailable."""
+    library = _library()
+    expected = (
+        (library.llama_model_default_params(), _MODEL_DEFAULTS),
+        (library.llama_context_default_params(), _CONTEXT_DEFAULTS),
+    )
+    for params, defaults in expected:
+        for name, value in defaults.items():
+            found = getattr(params, name)
+            if found != value:
+                raise _unavailable(f"unknown struct layout: {name} is {found}, expected {value}")
+    tokens = (c_int32 * 3)(5, 6, 7)
+    batch = library.llama_batch_get_one(tokens, 3)
+    if batch.n_tokens != 3 or not batch.token or batch.token[:3] != [5, 6, 7] or batch.logits:
+        raise _unavailable("unknown struct layout: llama_batch")
+    return library
+
+
+def quantize_rows(rows: NDArray[np.float32], ggml_type: int) -> NDArray[np.uint8]:
+    """Quantise a float32 matrix (rows, columns) to a ggml type; returns bytes (rows, bytes per row).
+
+    Raises ValueError for columns that are no multiple of the type's block, ReleaseError where ggml finds the
+    result invalid (a scale beyond float16), RuntimeUnavailable without the wheel. The GIL is free meanwhile.
+    """
+    library = _library()
+    rows = np.ascontiguousarray(rows, dtype=np.float32)
+    count, columns = rows.shape
+    if columns % (block := library.ggml_blck_size(ggml_type)):  # ggml would end the process
+        raise ValueError(f"{columns} columns are no multiple of the block of {block}")
+    quantised = np.empty((count, library.ggml_row_size(ggml_type, columns)), dtype=np.uint8)
+    source, target = rows.ctypes.data, quantised.ctypes.data
+    size = library.ggml_quantize_chunk(ggml_type, source, target, 0, count, columns, None)
+    if size != quantised.nbytes or not library.ggml_validate_row_data(ggml_type, target, size):
+        raise ReleaseError(f"quantising to ggml type {ggml_type} gave invalid data: {_reason()}")
+    return quantised
+
+
+class Runtime:
+    """A loaded model; a context manager that frees it. Not for use from several threads at once."""
+
+    vocab_size: int
+    context_length: int
+    bos_id: int
+    eos_id: int
+    chat_template: str | None
+
+    def __init__(self, path: Path, *, context_length: int | None = None, threads: int | None = None) -> None:
+        """Load the GGUF at `path`, for at most `context_length` tokens (default: what the file says).
+
+        Raises ReleaseError, with llama.cpp's reason, for a file that it refuses, ValueError for a context
+        longer than the model was trained with, RuntimeUnavailable without a usable wheel.
+        """
+        self._model: int | None = None
+        self._contexts: set[int] = set()
+        self._lib = library = _checked_library()
+        # Threads wait for each other after every matrix, and these matrices are small: on two busy cores, two
+        # threads were several times slower than one.
+        self._threads = threads or max(1, min(4, (os.cpu_count() or 1) // 2))
+        params = library.llama_model_default_params()
+        no_devices = (c_void_p * 1)(None)  # an empty list: no GPU even in a wheel built for one
+        params.devices = ctypes.addressof(no_devices)
+        params.n_gpu_layers = 0
+        params.check_tensors = True
+        params.use_extra_bufts = False  # weights stay as in the file; the AMX kernels want them repacked
+        _errors.clear()
+        if not path.is_file():
+            raise ReleaseError(f"{path}: no such file")
+        self._model = library.llama_model_load_from_file(os.fsencode(path), params)
+        if not self._model:
+            raise ReleaseError(f"{path}: llama.cpp does not load it: {_reason()}")
+        self._vocab = library.llama_model_get_vocab(self._model)
+        trained = library.llama_model_n_ctx_train(self._model)
+        self.context_length = context_length or trained
+        if not 0 < self.context_length <= trained:
+            self.close()
+            raise ValueError(f"context_length {context_length} is not within the model's {trained}")
+        self.vocab_size = library.llama_vocab_n_tokens(self._vocab)
+        self.bos_id = library.llama_vocab_bos(self._vocab)
+        self.eos_id = library.llama_vocab_eos(self._vocab)
+        template = library.llama_model_chat_template(self._model, None)
+        self.chat_template = template.decode("utf-8") if template is not None else None
+
+    def close(self) -> None:
+        """Free contexts and model; a second call does nothing."""
+        while self._contexts:
+            self._lib.llama_free(self._contexts.pop())
+        if self._model:
+            self._lib.llama_model_free(self._model)
+        self._model = None
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self) -> ctypes.CDLL:
+        if not self._model:
+            raise ValueError("the runtime is closed")
+        return self._lib
+
+    def tokenize(self, text: str, *, add_special: bool = False, parse_special: bool = False) -> list[int]:
+        """Ids of `text`, with BOS where the file says so if `add_special`.
+
+        With `parse_special` a literal `<eos>` becomes that control token; without, it stays text.
+        """
+        library, data = self._open(), text.encode("utf-8")
+        room = len(data) + 8  # a token is at least a byte, but for a space prefix, BOS and EOS
+        ids = (c_int32 * room)()
+        count = library.llama_tokenize(self._vocab, data, len(data), ids, room, add_special, parse_special)
+        if count < 0:
+            raise ReleaseError(f"llama_tokenize failed with {count}: {_reason()}")
+        return ids[:count]
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """UTF-8 bytes of one token, maybe part of a character; control tokens are empty unless `special`."""
+        library, room = self._open(), 64
+        self._check([token])
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            size = library.llama_token_to_piece(self._vocab, token, buffer, room, 0, special)
+            if size >= 0:
+                return buffer.raw[:size]
+            room = -size
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """Text of `ids` without control tokens; bytes that are no UTF-8 become U+FFFD."""
+        return b"".join(map(self.piece, ids)).decode("utf-8", "replace")
+
+    def is_end_of_generation(self, token: int) -> bool:
+        """Whether llama.cpp, and so Ollama, stops at this token."""
+        self._check([token])
+        return bool(self._open().llama_vocab_is_eog(self._vocab, token))
+
+    def logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Logits (len(ids), vocab_size) after each of `ids`, from an empty context with a float32 cache.
+
+        Raises ValueError for no ids, more than the context holds, or ids outside the vocabulary.
+        """
+        self._check(ids)
+        result = np.empty((len(ids), self.vocab_size), dtype=np.float32)
+        with self._context(len(ids)) as context:
+            for start in range(0, len(ids), BATCH):
+                part = ids[start : start + BATCH]
+                self._decode(context, part, every=True)
+                for row in range(len(part)):
+                    result[start + row] = self._row(context, row)
+        return result
+
+    def generate(
+        self,
+        prompt: Sequence[int],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> Iterator[int]:
+        """Tokens after `prompt`, up to the end of generation (not included), `max_tokens`, or a full context.
+
+        `temperature` 0 takes the likeliest token; else softmax(logits / temperature) is cut to the `top_k`
+        likeliest tokens (0: all), then to the fewest that reach the probability `top_p` (nucleus sampling,
+        arXiv:1904.09751). Raises ValueError for a prompt that `logits` would refuse or settings out of range.
+        """
+        self._check(prompt)
+        if max_tokens < 0 or temperature < 0 or top_k < 0 or not 0 < top_p <= 1:
+            raise ValueError("max_tokens, temperature and top_k must not be negative, and 0 < top_p <= 1")
+        random = np.random.default_rng(seed)
+        count = min(max_tokens, self.context_length - len(prompt))
+        return self._generate(list(prompt), count, lambda row: choose(row, temperature, top_k, top_p, random))
+
+    def _generate(self, prompt: list[int], count: int, chosen: Callable[[NDArray[np.float32]], int]) -> Iterator[int]:
+        with self._context(self.context_length) as context:
+            pending = prompt
+            for _ in range(count):
+                for start in range(0, len(pending), BATCH):
+                    self._decode(context, pending[start : start + BATCH])
+                token = chosen(self._row(context, -1))
+                if self.is_end_of_generation(token):
+                    return
+                yield token
+                pending = [token]
+
+    def _check(self, ids: Sequence[int]) -> None:
+        if not 0 < len(ids) <= self.context_length:
+            raise ValueError(f"{len(ids)} tokens do not fit the context of {self.context_length}")
+        if min(ids) < 0 or max(ids) >= self.vocab_size:
+            raise ValueError(f"token ids must be within 0..{self.vocab_size - 1}")
+
+    @contextmanager
+    def _context(self, length: int) -> Iterator[int]:
+        library = self._open()
+        params = library.llama_context_default_params()
+        params.n_ctx = length
+        params.n_batch = params.n_ubatch = BATCH
+        params.n_threads = params.n_threads_batch = self._threads
+        # A float16 cache, and flash attention on any cache, would add errors of 1e-3 that are not the file's.
+        params.type_k = params.type_v = _F32
+        params.flash_attn_type = 0
+        _errors.clear()
+        context = library.llama_init_from_model(self._model, params)
+        if not context:
+            raise ReleaseError(f"llama.cpp made no context of {length} tokens: {_reason()}")
+        self._contexts.add(context)
+        try:
+            yield context
+        finally:
+            if context in self._contexts:  # close() may have freed it while a generator was suspended
+                self._contexts.remove(context)
+                library.llama_free(context)
+
+    def _decode(self, context: int, ids: Sequence[int], *, every: bool = False) -> None:
+        """Append `ids` to the context; given no positions, llama.cpp counts on by itself."""
+        library, count = self._open(), len(ids)
+        outputs = (c_int8 * count)(*(every or place == count - 1 for place in range(count)))
+        batch = _Batch(n_tokens=count, token=(c_int32 * count)(*ids), logits=outputs)
+        code = library.llama_decode(context, batch)
+        if code:
+            raise ReleaseError(f"llama_decode failed with {code}: {_reason()}")
+
+    def _row(self, context: int, row: int) -> NDArray[np.float32]:
+        logits = self._open().llama_get_logits_ith(context, row)
+        if not logits:
+            raise ReleaseError(f"no logits for token {row} of the batch: {_reason()}")
+        return np.ctypeslib.as_array(logits, shape=(self.vocab_size,)).copy()
+
+
+def choose(
+    logits: NDArray[np.float32], temperature: float, top_k: int, top_p: float, random: np.random.Generator
+) -> int:
+    """One token id from `logits` (vocab_size,), by the rules of `Runtime.generate`."""
+    if temperature == 0:
+        return int(logits.argmax())
+    order = np.argsort(-logits, kind="stable")[: top_k or None]
+    below_best = logits[order].astype(np.float64) - float(logits[order[0]])
+    weights = np.exp(below_best / temperature)
+    cumulative = np.cumsum(weights / weights.sum())
+    kept = int(np.searchsorted(cumulative, top_p)) + 1
+    cumulative = cumulative[:kept] / cumulative[:kept][-1]
+    return int(order[np.searchsorted(cumulative, random.random(), side="right")])

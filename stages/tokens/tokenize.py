@@ -1,0 +1,112 @@
+"""Write the token files that training reads: flat ids with one `<eos>` after each document, and conversations with a mask."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from pipeline.errors import StageError
+from pipeline.stage import Context, Metrics, Section, Stage
+from stages.corpus.documents import Document, read_documents
+from stages.tokens.encoding import SentencePieceEncoding, load_encoding
+
+
+class TokenizeConfig(Section):
+    context_length: Annotated[int, Field(ge=8, le=131_072, multiple_of=8)] = 512
+
+
+def run(context: Context) -> Metrics:
+    context_length = context.section(TokenizeConfig).context_length
+    encoding = load_encoding(context.inputs["tokenizer"])
+    sides = {"train": context.inputs["augment"], "val": context.inputs["clean"] / "val"}
+    metrics: dict[str, Any] = {"vocab_size": encoding.vocab_size, "context_length": context_length}
+    for side, folder in sides.items():
+        documents = list(read_documents(folder))
+        with context.progress(len(documents), "documents") as bar:
+            texts = _advancing((d for d in documents if d.kind != "pair"), bar)
+            pairs = _advancing((d for d in documents if d.kind == "pair"), bar)
+            metrics[side] = write_texts(context.out, side, texts, encoding)
+            metrics[f"{side}_pairs"] = write_pairs(context.out, side, pairs, encoding, context_length)
+    for side in sides:
+        if metrics[side]["tokens"] <= context_length:
+            raise StageError(
+                f"tokenize: {metrics[side]['tokens']} {side} tokens are too few for context_length {context_length}",
+                hint="add documents, raise clean.val_fraction, or lower tokenize.context_length",
+            )
+    meta = {
+        "vocab_size": encoding.vocab_size,
+        "context_length": context_length,
+        "dtype": id_type(encoding.vocab_size).name,
+        "bos_id": encoding.bos_id,
+        "eos_id": encoding.eos_id,
+        "pad_id": encoding.pad_id,
+        "sides": {name: value for name, value in metrics.items() if isinstance(value, dict)},
+    }
+    (context.out / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+    context.say(f"{metrics['train']['tokens']:,} tokens for training, {metrics['val']['tokens']:,} for validation")
+    return metrics
+
+
+def id_type(vocab_size: int) -> np.dtype[Any]:
+    """Little-endian uint16, or uint32 where an id needs it: what nanoGPT's `np.memmap` reads."""
+    return np.dtype("<u2" if vocab_size <= 65_536 else "<u4")
+
+
+def write_texts(
+    folder: Path, side: str, documents: Iterable[Document], encoding: SentencePieceEncoding
+) -> dict[str, int]:
+    """`<side>.bin` (ids) and `<side>.idx` (int64 start of each document); returns counts of documents, tokens, bytes."""
+    starts, tokens, size = [], 0, 0
+    with (folder / f"{side}.bin").open("wb") as file:
+        for document in documents:
+            ids = [*encoding.encode(document.text), encoding.eos_id]
+            np.asarray(ids, dtype=id_type(encoding.vocab_size)).tofile(file)
+            starts.append(tokens)
+            tokens += len(ids)
+            size += len(document.text.encode())
+    np.asarray(starts, dtype="<i8").tofile(folder / f"{side}.idx")
+    return {"documents": len(starts), "tokens": tokens, "bytes": size}
+
+
+def write_pairs(
+    folder: Path, side: str, documents: Iterable[Document], encoding: SentencePieceEncoding, context_length: int
+) -> dict[str, int]:
+    """`<side>_pairs.bin`, `.idx` and `.mask` (uint8, 1 on what the assistant says).
+
+    A conversation of more than `context_length` + 1 tokens would be cut in its answer, so it is left out and counted.
+    """
+    starts, tokens, too_long = [], 0, 0
+    name = f"{side}_pairs"
+    with (folder / f"{name}.bin").open("wb") as ids_file, (folder / f"{name}.mask").open("wb") as mask_file:
+        for document in documents:
+            ids, mask = encoding.encode_chat(document.messages)
+            if len(ids) > context_length + 1:
+                too_long += 1
+                continue
+            np.asarray(ids, dtype=id_type(encoding.vocab_size)).tofile(ids_file)
+            np.asarray(mask, dtype=np.uint8).tofile(mask_file)
+            starts.append(tokens)
+            tokens += len(ids)
+    np.asarray(starts, dtype="<i8").tofile(folder / f"{name}.idx")
+    return {"conversations": len(starts), "tokens": tokens, "too_long": too_long}
+
+
+def _advancing(documents: Iterable[Document], bar: Any) -> Iterator[Document]:
+    for document in documents:
+        yield document
+        bar.advance()
+
+
+STAGE = Stage(
+    name="tokenize",
+    version=1,
+    module=__name__,
+    run=run,
+    sections={"tokenize": TokenizeConfig},
+    needs=("augment", "clean", "tokenizer"),
+)

@@ -1,0 +1,111 @@
+"""Train the tokenizer on the training documents: SentencePiece BPE with settings that every runtime reproduces."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.errors import StageError
+from pipeline.stage import Context, Metrics, Section, Stage
+from stages.corpus.documents import read_documents
+from stages.tokens.chat import CHAT_MARKERS
+from stages.tokens.encoding import BOS, EOS, MODEL_FILE, PAD, UNK, load_encoding
+
+CHUNK_CHARS = 1000  # SentencePiece passes over a training sentence of more than 4192 bytes
+
+
+class TokenizerConfig(Section):
+    kind: Literal["sentencepiece"] = "sentencepiece"
+    vocab_size: Annotated[int, Field(ge=300, le=65_536)] = 8192
+
+
+def run(context: Context) -> Metrics:
+    config = context.section(TokenizerConfig)
+    clean = context.inputs["clean"]
+    context.say(f"training {config.vocab_size} pieces")
+    model = train((document.text for document in read_documents(clean / "train")), config.vocab_size)
+    (context.out / MODEL_FILE).write_bytes(model)
+
+    encoding = load_encoding(context.out)
+    size = tokens = 0
+    for document in read_documents(clean / "val"):
+        size += len(document.text.encode())
+        tokens += len(encoding.encode(document.text))
+    context.say(f"{size / tokens:.2f} bytes per token on the validation documents")
+    return {"vocab_size": encoding.vocab_size, "bytes_per_token": round(size / tokens, 4)}
+
+
+def train(texts: Iterable[str], vocab_size: int) -> bytes:
+    """A SentencePiece model file. Raises StageError where the texts are too few for so many pieces.
+
+    No normalisation, no dummy prefix and no user-defined symbols: with any of them llama.cpp or the HuggingFace
+    tokenizer give other ids than SentencePiece. Byte fallback makes every text encodable.
+    """
+    from sentencepiece import SentencePieceTrainer
+
+    model = io.BytesIO()
+    try:
+        SentencePieceTrainer.train(
+            sentence_iterator=chunks(texts),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocab_size,
+            byte_fallback=True,
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            allow_whitespace_only_pieces=True,
+            split_by_unicode_script=False,
+            split_digits=True,
+            character_coverage=0.9995,
+            unk_id=0,
+            bos_id=1,
+            eos_id=2,
+            pad_id=3,
+            unk_piece=UNK,
+            bos_piece=BOS,
+            eos_piece=EOS,
+            pad_piece=PAD,
+            control_symbols=list(CHAT_MARKERS),
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        limit = re.search(r"set it to a value <= (\d+)", str(error))
+        if limit:
+            raise StageError(
+                f"tokenizer: the corpus is too small for {vocab_size} pieces; it gives at most {limit[1]}",
+                hint=f"--set tokenizer.vocab_size={limit[1]}, or add documents",
+            ) from error
+        raise StageError(f"tokenizer: SentencePiece: {error}") from error
+    return model.getvalue()
+
+
+def chunks(texts: Iterable[str]) -> Iterator[str]:
+    """Pieces of up to about 1000 characters, cut at line ends, so that pieces such as `):⏎` can be learnt."""
+    for text in texts:
+        chunk = ""
+        for line in text.splitlines(keepends=True):
+            if chunk and len(chunk) + len(line) > CHUNK_CHARS:
+                yield chunk
+                chunk = ""
+            while len(line) > CHUNK_CHARS:
+                yield line[:CHUNK_CHARS]
+                line = line[CHUNK_CHARS:]
+            chunk += line
+        if chunk:
+            yield chunk
+
+
+STAGE = Stage(
+    name="tokenizer",
+    version=1,
+    module=__name__,
+    run=run,
+    sections={"tokenizer": TokenizerConfig},
+    needs=("clean",),
+)

@@ -1,0 +1,55 @@
+"""Teach the pretrained model to answer: conversations in the chat format, with the loss on the answers alone."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.stage import Context, Metrics, Stage
+from stages.training.settings import TrainingConfig
+
+
+class FinetuneConfig(TrainingConfig):
+    """Finetuning on instruction pairs; `max_steps: 0` passes the pretrained model on as it is."""
+
+    max_steps: Annotated[int, Field(ge=0)] = 800
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-5
+    min_lr: Annotated[float, Field(ge=0, lt=1)] = 5e-6
+    warmup_steps: Annotated[int, Field(ge=0)] = 20
+
+
+def run(context: Context) -> Metrics:
+    import torch
+
+    from stages.training import loop
+    from stages.training.data import PairBatches
+    from stages.training.model import SHAPE, WEIGHTS, load_model
+
+    config = context.section(FinetuneConfig)
+    batches = PairBatches(context.inputs["tokenize"], batch_size=config.batch_size, seed=context.seed)
+    if not batches.train or not config.max_steps:
+        context.say("no instruction pairs: the pretrained model is passed on" if config.max_steps else "max_steps is 0")
+        for name in (SHAPE, WEIGHTS):
+            shutil.copyfile(context.inputs["pretrain"] / name, context.out / name)
+        return {"steps": 0}
+    model = load_model(context.inputs["pretrain"])
+    torch.manual_seed(context.seed)
+    epochs = batches.epochs(config.max_steps * config.gradient_accumulation)
+    context.say(f"{len(batches.train)} conversations, {epochs:.1f} epochs")
+    metrics = loop.train(context, model, batches, config)
+    context.say(f"validation loss {metrics['val_loss']:.3f} on the answers, perplexity {metrics['perplexity']:.2f}")
+    return {**metrics, "epochs": round(epochs, 3)}
+
+
+STAGE = Stage(
+    name="finetune",
+    version=1,
+    module=__name__,
+    run=run,
+    sections={"finetune": FinetuneConfig},
+    needs=("pretrain", "tokenize"),
+    seeded=True,
+    resumable=True,
+)

@@ -1,0 +1,63 @@
+"""Train a new model on the training texts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from pipeline.stage import Context, Metrics, Section, Stage
+from stages.training.settings import TrainingConfig
+from stages.training.shape import ModelConfig
+
+
+class PretrainConfig(TrainingConfig):
+    """Pretraining on texts."""
+
+
+def run(context: Context) -> Metrics:
+    import torch
+
+    from stages.training import loop
+    from stages.training.data import TextBatches
+    from stages.training.model import Llama
+
+    config, shape = context.section(PretrainConfig), context.section(ModelConfig)
+    batches = TextBatches(
+        context.inputs["tokenize"],
+        batch_size=config.batch_size,
+        seed=context.seed,
+        validation_tokens=config.validation_tokens,
+    )
+    torch.manual_seed(context.seed)
+    model = Llama(shape, batches.meta.vocab_size, batches.meta.context_length)
+    epochs = batches.epochs(config.max_steps * config.gradient_accumulation)
+    context.say(f"{shape.parameters(model.vocab_size) / 1e6:.1f} M parameters, {epochs:.1f} epochs")
+    metrics = loop.train(context, model, batches, config)
+    side = batches.meta.sides["val"]
+    bits = metrics["val_loss"] / math.log(2) * side["tokens"] / side["bytes"]
+    context.say(f"validation loss {metrics['val_loss']:.3f}, perplexity {metrics['perplexity']:.2f}")
+    return {**metrics, "epochs": round(epochs, 3), "bits_per_byte": round(bits, 4)}
+
+
+def estimate(sections: Mapping[str, Section]) -> list[str]:
+    """Parameters and memory by part, for `plan`."""
+    from stages.training.memory import describe
+
+    shape, config = sections["model"], sections["pretrain"]
+    assert isinstance(shape, ModelConfig) and isinstance(config, PretrainConfig)
+    vocab_size = sections["tokenizer"].model_dump()["vocab_size"]
+    context_length = sections["tokenize"].model_dump()["context_length"]
+    return describe(shape, config, vocab_size, context_length)
+
+
+STAGE = Stage(
+    name="pretrain",
+    version=1,
+    module=__name__,
+    run=run,
+    sections={"model": ModelConfig, "pretrain": PretrainConfig},
+    needs=("tokenize",),
+    seeded=True,
+    resumable=True,
+    estimate=estimate,
+)

@@ -1,0 +1,285 @@
+"""llama.cpp through ctypes against transformers (logits, greedy text) and SentencePiece (token ids)."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_gguf import TEMPLATE, VOCAB_SIZE, TinyLlama, make_llama, train_tokenizer
+
+from stages.release import runtime as module
+from stages.release.gguf import ReleaseError
+from stages.release.runtime import Runtime, RuntimeUnavailable, choose
+
+CODE = [
+    "def f(x):\n\tif x:\n\t\treturn  x\n\n\n    # trailing   \n",
+    "   leading spaces, tabs\t\t\tand\r\n line ends \u2028\u00a0\u3000",
+    "naïve café 漢字 ☃ 🐍🏽 e\u0301 \u2581 <bos> <|im_start|>user<|im_end|> <0x0A> <unk>",
+    "print(f'{1234567890:>{width}}')  # ½ ﬁ ²",
+    "", " ", "\n", "\x00\x01\x7f",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyLlama:
+    return make_llama(tmp_path_factory.mktemp("tiny"), train_tokenizer())
+
+
+@pytest.fixture(scope="module")
+def runtime(tiny: TinyLlama) -> Iterator[Runtime]:
+    with Runtime(tiny.write("f32"), threads=1) as loaded:
+        yield loaded
+
+
+@pytest.fixture(scope="module")
+def sentencepiece(tiny: TinyLlama) -> Any:
+    from sentencepiece import SentencePieceProcessor
+
+    return SentencePieceProcessor(model_file=str(tiny.folder / "tokenizer.model"))
+
+
+@pytest.fixture
+def fresh_library() -> Iterator[None]:
+    """For tests that spoil what is remembered of the wheel."""
+    module._library.cache_clear()
+    module._checked_library.cache_clear()
+    yield
+    module._library.cache_clear()
+    module._checked_library.cache_clear()
+
+
+def some_ids(count: int, seed: int = 0) -> list[int]:
+    return [int(token) for token in np.random.default_rng(seed).integers(6, VOCAB_SIZE, count)]
+
+
+def reference_logits(model: Any, ids: list[int]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    import torch
+
+    with torch.no_grad():
+        return np.asarray(model(torch.tensor([ids])).logits[0].float().numpy())
+
+
+def test_what_the_file_says(runtime: Runtime) -> None:
+    assert (runtime.vocab_size, runtime.context_length) == (VOCAB_SIZE, 128)
+    assert (runtime.bos_id, runtime.eos_id) == (1, 2)
+    assert runtime.chat_template == TEMPLATE
+    # <eos> by its id, <pad> by nothing, <|im_end|> by its name
+    assert [token for token in range(VOCAB_SIZE) if runtime.is_end_of_generation(token)] == [2, 5]
+
+
+def test_logits_are_those_of_transformers(tiny: TinyLlama, runtime: Runtime) -> None:
+    for seed in range(4):
+        ids = some_ids(128, seed)
+        ours, theirs = runtime.logits(ids), reference_logits(tiny.model, ids)
+        assert ours.shape == (128, VOCAB_SIZE) and ours.dtype == np.float32
+        assert np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max()
+        assert (ours.argmax(1) == theirs.argmax(1)).mean() >= 0.999
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"num_key_value_heads": 4, "tie_word_embeddings": False},
+        {"num_key_value_heads": 1, "head_dim": 24, "intermediate_size": 100},
+        {"max_position_embeddings": 1200, "rope_parameters": {"rope_type": "default", "rope_theta": 5e5}},
+    ],
+    ids=["untied multi-head", "wide heads", "longer than a batch"],
+)
+def test_logits_of_other_shapes(config: dict[str, Any], tmp_path: Path) -> None:
+    llama = make_llama(tmp_path, train_tokenizer(), **config)
+    with Runtime(llama.write("f32")) as loaded:
+        ids = some_ids(loaded.context_length)
+        ours, theirs = loaded.logits(ids), reference_logits(llama.model, ids)
+    assert np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max()
+    assert (ours.argmax(1) == theirs.argmax(1)).mean() >= 0.999
+
+
+def test_logits_of_a_float16_file(tiny: TinyLlama) -> None:
+    ids = some_ids(128)
+    with Runtime(tiny.write("f16")) as loaded:
+        ours = loaded.logits(ids)
+    theirs = reference_logits(tiny.model, ids)
+    assert np.abs(ours - theirs).max() < 1e-2 * np.abs(theirs).max()
+    second, first = np.sort(theirs, axis=1)[:, -2:].T
+    clear = first - second > 2 * np.abs(ours - theirs).max()  # where rounding cannot change the winner
+    assert clear.mean() > 0.8 and (ours.argmax(1) == theirs.argmax(1))[clear].all()
+
+
+@pytest.mark.parametrize("text", CODE)
+def test_token_ids_are_those_of_sentencepiece(runtime: Runtime, sentencepiece: Any, text: str) -> None:
+    ids = runtime.tokenize(text)
+    assert ids == sentencepiece.encode(text)
+    assert runtime.detokenize(ids) == text.replace("\u2581", " ") if ids else text == ""
+
+
+COMMON = st.sampled_from(" \t\n\r_=:()abcdef0123456789<|>\u2581é漢🐍")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.one_of(COMMON, st.characters(codec="utf-8")), max_size=60))
+def test_token_ids_of_any_text(runtime: Runtime, sentencepiece: Any, text: str) -> None:
+    assert runtime.tokenize(text) == sentencepiece.encode(text)
+
+
+def test_special_tokens_only_when_asked_for(runtime: Runtime) -> None:
+    plain = runtime.tokenize("<bos>x<|im_end|>")
+    assert not {1, 5} & set(plain)
+    x = runtime.tokenize("x")
+    assert runtime.tokenize("<bos>x<|im_end|>", parse_special=True) == [1, *x, 5]
+    assert runtime.tokenize("x", add_special=True) == [1, *x]
+    assert runtime.detokenize([1, *x, 5]) == "x"
+    assert runtime.piece(5) == b"" and runtime.piece(5, special=True) == b"<|im_end|>"
+
+
+def test_a_cut_character_becomes_a_replacement(runtime: Runtime) -> None:
+    ids = runtime.tokenize("🐍")
+    assert b"".join(map(runtime.piece, ids)).decode() == "🐍"
+    assert runtime.detokenize(ids[:-1]) == "\ufffd"
+
+
+def test_greedy_text_is_that_of_transformers(tiny: TinyLlama, runtime: Runtime) -> None:
+    import torch
+
+    for seed in range(3):
+        prompt = some_ids(20, seed)
+        greedy: dict[str, Any] = {"max_new_tokens": 60, "do_sample": False, "eos_token_id": [2, 5]}
+        theirs = tiny.model.generate(torch.tensor([prompt]), **greedy)
+        expected = [token for token in theirs[0, 20:].tolist() if token not in (2, 5)]
+        assert list(runtime.generate(prompt, max_tokens=60)) == expected
+
+
+def test_generation_ends(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = some_ids(120)
+    text = list(runtime.generate(prompt, max_tokens=50))
+    assert len(text) == 8  # the context of 128 is full
+    assert list(runtime.generate(prompt, max_tokens=3)) == text[:3]
+    assert list(runtime.generate(prompt, max_tokens=0)) == []
+    assert list(runtime.generate(some_ids(128), max_tokens=5)) == []
+    end = text[5]
+    monkeypatch.setattr(runtime, "is_end_of_generation", lambda token: token == end)
+    assert list(runtime.generate(prompt, max_tokens=50)) == text[: text.index(end)]
+
+
+def test_sampling_repeats_with_its_seed(runtime: Runtime) -> None:
+    def sample(seed: int, **cut: Any) -> list[int]:
+        return list(runtime.generate(some_ids(10), max_tokens=30, seed=seed, **cut))
+
+    assert sample(1, temperature=1.0) == sample(1, temperature=1.0) != sample(2, temperature=1.0)
+    greedy = sample(0)
+    assert sample(3, temperature=1.0, top_k=1) == sample(4, temperature=1.0, top_p=1e-9) == greedy
+    assert sample(5, temperature=1e-300) == greedy
+
+
+@pytest.mark.parametrize(
+    ("cut", "expected"),
+    [  # logits log(8, 4, 2, 1, 1): probabilities of 16ths
+        ({}, [8 / 16, 4 / 16, 2 / 16, 1 / 16, 1 / 16]),
+        ({"temperature": 0.5}, [64 / 86, 16 / 86, 4 / 86, 1 / 86, 1 / 86]),
+        ({"top_k": 2}, [2 / 3, 1 / 3, 0, 0, 0]),
+        ({"top_p": 0.8}, [8 / 14, 4 / 14, 2 / 14, 0, 0]),
+        ({"top_p": 0.75}, [2 / 3, 1 / 3, 0, 0, 0]),
+        ({"top_k": 3, "top_p": 0.8}, [2 / 3, 1 / 3, 0, 0, 0]),
+    ],
+)
+def test_sampled_frequencies(cut: dict[str, Any], expected: list[float]) -> None:
+    order = np.array([3, 0, 4, 1, 2])
+    logits = np.empty(5, dtype=np.float32)
+    logits[order] = np.log([8, 4, 2, 1, 1])
+    chosen = {"temperature": 1.0, "top_k": 0, "top_p": 1.0} | cut
+    random = np.random.default_rng(0)
+    tokens = [choose(logits, random=random, **chosen) for _ in range(4000)]
+    drawn = np.bincount(tokens, minlength=5)[order] / 4000
+    assert drawn == pytest.approx(expected, abs=0.03)
+    assert [share == 0 for share in drawn] == [share == 0 for share in expected]
+
+
+def test_arguments_out_of_range(tiny: TinyLlama, runtime: Runtime) -> None:
+    for ids in ([], some_ids(129), [VOCAB_SIZE], [-1]):
+        with pytest.raises(ValueError, match=r"tokens do not fit|token ids must be"):
+            runtime.logits(ids)
+        with pytest.raises(ValueError, match=r"tokens do not fit|token ids must be"):
+            runtime.generate(ids, max_tokens=1)
+    with pytest.raises(ValueError, match=r"token ids must be within 0\.\.499"):
+        runtime.detokenize([500])
+    wrong: list[dict[str, Any]] = [{"temperature": -1.0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}]
+    for option in (*wrong, {"max_tokens": -1}):
+        with pytest.raises(ValueError, match="must not be negative"):
+            runtime.generate([1], **({"max_tokens": 1} | option))
+    with pytest.raises(ValueError, match="context_length 129 is not within the model's 128"):
+        Runtime(tiny.write("f32"), context_length=129)
+
+
+def test_a_shorter_context(tiny: TinyLlama) -> None:
+    with Runtime(tiny.write("f32"), context_length=16, threads=1) as loaded:
+        assert loaded.context_length == 16
+        assert len(list(loaded.generate([1], max_tokens=99))) == 15
+        with pytest.raises(ValueError, match="17 tokens do not fit the context of 16"):
+            loaded.logits(some_ids(17))
+
+
+def test_closing_while_text_is_generated(tiny: TinyLlama) -> None:
+    loaded = Runtime(tiny.write("f32"))
+    text = loaded.generate([7], max_tokens=20)
+    next(text)
+    loaded.close()
+    loaded.close()
+    for use in (lambda: next(text), lambda: loaded.tokenize("x"), lambda: loaded.logits([7])):
+        with pytest.raises(ValueError, match="closed"):
+            use()
+
+
+def test_a_file_that_does_not_load_says_why(
+    tiny: TinyLlama, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = tiny.write("f32").read_bytes()
+    path = tmp_path / "model.gguf"
+    with pytest.raises(ReleaseError, match=r"model\.gguf: no such file"):
+        Runtime(path)
+    path.write_bytes(b"text" * 100)
+    with pytest.raises(ReleaseError, match=r"model\.gguf: .*magic"):
+        Runtime(path)
+    path.write_bytes(whole[:-5000])
+    with pytest.raises(ReleaseError, match="not within the file bounds"):
+        Runtime(path)
+    path.write_bytes(whole.replace(b"llama.block_count", b"llama.block_cnout"))
+    with pytest.raises(ReleaseError, match=r"key not found in model: llama\.block_count"):
+        Runtime(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_missing_wheel_is_named(
+    tiny: TinyLlama, fresh_library: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(RuntimeUnavailable, match="pip install xllamacpp"):
+        Runtime(tiny.write("f32"))
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "message"),
+    [
+        ("_CONTEXT_DEFAULTS", {"n_batch": 4096}, "unknown struct layout: n_batch is 2048, expected 4096"),
+        ("_MODEL_DEFAULTS", {"use_extra_bufts": False}, "unknown struct layout: use_extra_bufts is True"),
+        ("_SIGNATURES", {"llama_gone": (None, [])}, "cannot be reached: .*llama_gone"),
+    ],
+)
+def test_another_layout_is_refused_and_the_version_named(
+    tiny: TinyLlama,
+    fresh_library: None,
+    monkeypatch: pytest.MonkeyPatch,
+    table: str,
+    change: dict[str, Any],
+    message: str,
+) -> None:
+    from importlib.metadata import version
+
+    monkeypatch.setattr(module, table, getattr(module, table) | change)
+    with pytest.raises(RuntimeUnavailable, match=message) as caught:
+        Runtime(tiny.write("f32"))
+    assert version("xllamacpp") in str(caught.value)
