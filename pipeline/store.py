@@ -226,7 +226,7 @@ class Store:
         ]
 
     def remove(self, path: Path) -> None:
-        """Delete an artifact or partial folder: renamed out of sight first, so that no half artifact is ever visible."""
+        """Delete an artifact or partial folder: renamed out of sight first, so that no half artifact is visible."""
         if path.resolve().parent.parent != self.root.resolve():
             raise IntegrityError(f"{path} is not in the store {self.root}")
         grave = path.with_name(f".removed-{path.name}")

@@ -275,9 +275,7 @@ def test_a_tied_output_that_was_saved_is_left_out_or_refused(broken: TinyLlama, 
         ({"attention_bias": True, "hidden_act": "gelu"}, "attention_bias, hidden_act"),
     ],
 )
-def test_a_config_that_does_not_fit_is_refused(
-    broken: TinyLlama, changes: dict[str, Any], message: str
-) -> None:
+def test_a_config_that_does_not_fit_is_refused(broken: TinyLlama, changes: dict[str, Any], message: str) -> None:
     edit_config(broken.folder, **changes)
     with pytest.raises(ReleaseError, match=message):
         broken.write()

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.corpus.pdf import PdfText, UnreadablePdf, read_pdf
-from stages.corpus.pdf_glyphs import Glyph, Style, monospaced
-from stages.corpus.pdf_grid import column_width, snap
+from stages.corpus.pdf.glyphs import Glyph, Style, monospaced
+from stages.corpus.pdf.grid import column_width, snap
 
 STORY = """
 The board has pins that can be set high or low by a program and read back by it again . A timer calls a
@@ -52,9 +52,7 @@ class Sheet:
         self.page = self.document.new_page(width=595, height=842)
         self.y = 90.0
 
-    def line(
-        self, text: str, size: float = 10, font: str = "helv", x: float = 72, pitch: float = 1.3
-    ) -> None:
+    def line(self, text: str, size: float = 10, font: str = "helv", x: float = 72, pitch: float = 1.3) -> None:
         if self.y > self.bottom:
             self.new_page()
         self.page.insert_text((x, self.y), text, fontsize=size, fontname=font)

@@ -234,9 +234,7 @@ def test_closing_while_text_is_generated(tiny: TinyLlama) -> None:
             use()
 
 
-def test_a_file_that_does_not_load_says_why(
-    tiny: TinyLlama, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_that_does_not_load_says_why(tiny: TinyLlama, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     whole = tiny.write("f32").read_bytes()
     path = tmp_path / "model.gguf"
     with pytest.raises(ReleaseError, match=r"model\.gguf: no such file"):
@@ -253,9 +251,7 @@ def test_a_file_that_does_not_load_says_why(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_missing_wheel_is_named(
-    tiny: TinyLlama, fresh_library: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_wheel_is_named(tiny: TinyLlama, fresh_library: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RuntimeUnavailable, match="pip install xllamacpp"):
         Runtime(tiny.write("f32"))

@@ -18,7 +18,7 @@ TRIES = 60
 @dataclass(frozen=True)
 class Board:
     """`digital` and `analog` are the pins a program may be given, `pins` all that it may name. `movable` are those it may
-    lose: without the ones to which the boards themselves have wired a button, an LED or the console.
+    lose for another digital one: not those to which the board itself has wired something, nor those that can only read.
 
 
     `bases` has, for a bus that is tied to groups of pins, the first pin of each group; None: a bus takes any pin.
@@ -65,9 +65,9 @@ ESP32 = Board(
     name="esp32",
     words=r"esp-?32|esp-wroom-32|wroom",
     pins=frozenset({*range(28), *range(32, 40)}) - {20, 24},
-    movable=frozenset({4, 5, *range(12, 28), *range(32, 40)}) - {20, 24},
-    # Not 0, 2, 5, 12, 15 (read at start), 1, 3 (console), 6-11 (flash), 16, 17 (memory of WROVER), 34-39 (inputs).
-    digital=frozenset({4, 13, 14, 18, 19, 21, 22, 23, 25, 26, 27, 32, 33}),
+    movable=frozenset({4, 5, *range(12, 28), 32, 33}) - {20, 24},
+    # Not 0, 2, 5, 12, 14, 15 (read or driven at start), 1, 3 (console), 6-11 (flash), 16, 17 (memory), 34-39 (inputs).
+    digital=frozenset({4, 13, 18, 19, 21, 22, 23, 25, 26, 27, 32, 33}),
     analog=frozenset({32, 33, 34, 35, 36, 39}),
     bases=None,
     default_pins={

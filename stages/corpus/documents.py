@@ -21,7 +21,7 @@ class Document:
     """One text and where it comes from.
 
     `id` is stable over runs; `source` names the declared source and `path` the file in it; `license` is an SPDX
-    expression. A `pair` carries its conversation in `messages` (`role` and `content` each), and its plain text in `text`.
+    expression. A `pair` carries its conversation in `messages` (`role` and `content` each), its plain text in `text`.
     """
 
     id: str

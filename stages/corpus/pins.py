@@ -136,6 +136,7 @@ def _changed(texts: Sequence[str], rng: random.Random) -> list[str]:
     flow = PinFlow(board, wiring, [part.tree for part in code])
     places = {place for part in code for place in part.places(flow.literals)}
     named = {place for span in words for place in (*mentions(span), *labelled(span, board.labels))}
+    named = {place for place in named if place.use != "perhaps" or place.number in wiring.uses}
     _enter_mentions(named, whole, bool(code), board, wiring)
     for run in {run for span in words for run in runs(span)}:
         _enter_run(run, bool(code), wiring)

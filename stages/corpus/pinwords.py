@@ -14,14 +14,21 @@ from stages.corpus.pinflow import Doubt, is_pin_name
 
 _UNIT = (
     r"[\s-]?(?:[mµun]?s|sec|seconds?|minutes?|mins?|hours?|days?|times?|[kMG]?Hz|[mk]?V|volts?|m?A|%|percent|°|degrees?"
-    r"|C|k?ohms?|k|Ω|[nµup]F|bits?|bytes?|[KMk]i?B|[cm]?m|rpm|x|px|baud|[A-Za-z]{2,}s)\b"
+    r"|C|k?ohms?|k|Ω|[nµup]F|bits?|bytes?|[KMk]i?B|[cm]?m|rpm|x|px|baud|(?:RGB )?LEDs?|(?:neo)?pixels?|samples?|readings?"
+    r"|values?|steps?|lines?|char(?:acter)?s?|digits?|levels?|channels?|buttons?|words?|entries|items?|rows?|columns?"
+    r"|cycles?|measurements?|retries|attempts?|tries|pulses?|notes?|beats?|packets?|files?|messages?|numbers?|points?"
+    r"|colou?rs?|devices?|sensors?|boards?|servos?|motors?|relays?|clients?|blocks?|registers?|dots?|elements?|turns)\b"
 )
-_NUMBER = rf"\d{{1,2}}(?![\w%°]|\.\d|{_UNIT})"
+_PLAIN = r"\d{1,2}(?![\w%°]|\.\d)"
+_NUMBER = rf"{_PLAIN}(?!{_UNIT})"
 _GPIO = r"(?i:GPIO[ #_-]?|GP ?)"
+_LINE = r"(?i:SDA|SCL|SCK|CLK|MOSI|MISO|CS|DC|RST|TX|RX|DIN|DOUT)(?:[ =]| ?[:=] )"
 _MENTION = re.compile(
-    rf"(?<![\w/-])(?:{_GPIO}|IO(?=\d)|(?i:pins?)(?: numbers?| no\.?)?(?: GPIO| GP)?[ #:]{{0,2}})"
-    rf"{_NUMBER}(?:(?:,? (?:and|or|&) |, ?|/)(?:{_GPIO}|pin )?{_NUMBER})*"
+    rf"(?<![\w/-])(?:(?:{_GPIO}|IO(?=\d)){_PLAIN}"
+    rf"|(?:{_LINE}(?:{_GPIO}|pin )?|(?i:pins?)(?: numbers?| no\.?)?(?: GPIO| GP)?[ #:]{{0,2}}){_NUMBER})"
+    rf"(?:(?:,? (?:and|or|&) |, ?|/)(?:(?:{_GPIO}|pin ){_PLAIN}|{_NUMBER}))*"
 )
+_ON = re.compile(rf"\bon (?P<number>{_NUMBER})")
 _CALL = re.compile(r"(?<!\w)(?P<name>Pin|PWM|ADC)\(\s*(?:Pin\(\s*)?(?P<number>\d{1,2})\b(?!\.)")
 _ASSIGNED = re.compile(r"(?<![\w.])(?P<name>\w+) ?= ?(?:const\()?(?P<number>\d{1,2})\b(?!\.)")
 _URL = re.compile(r"https?://\S+|\b[\w-]+\.(?:com|org|io|net)/\S+")
@@ -37,6 +44,11 @@ _FACTS = re.compile(
     r"|(?:ADC|PWM) pins|pinout|physical|header pin|pin numbers? (?:is|are)",
     re.IGNORECASE,
 )
+_PROPERTY = re.compile(
+    rf"(?:{_GPIO}|\b[Pp]ins? )\d+(?:(?:, | and | or |/){_GPIO}?\d+)* (?:is|are|has|have|belongs?|can|can't|cannot|supports?|works?"
+    r"|shares?|does|do|only)\b(?! (?:not )?(?:pressed|released|high|low|on|off|connected|wired|driven|pulled|toggled"
+    r"|touched|held|down|up|open|closed|active|grounded|read|set|changed|triggered|used|shorted|tied|true|false|not)\b)"
+)
 _OTHERS_PIN = re.compile(
     r"\b[Pp]ins? \d+ (?:of|on) (?!(?:the |your |an? )?(?:Raspberry|Pico|ESP|board|microcontroller))"
     r"|(?i:\b(?:sensor|module|display|chip|connector|driver|DHT\d+|LCD|OLED|IC)(?:'s)? pin \d)"
@@ -47,8 +59,13 @@ _UNFENCED = re.compile(
     r"|\w+ = (?:\w+\.)?(?:Pin|PWM|ADC|I2C|SPI|UART)\()",
     re.MULTILINE,
 )
-# A bare number after another word is that word's: "step 3", "button 2".
-_BEFORE_A_PIN = frozenset("on to from at via using and or with between is through into by as than the use drive".split())
+# After these words a bare number is no pin: "step 3", "every 5". After others it may be: "rows 2", "enable on 4".
+_NO_PIN_AFTER = frozenset(
+    "step channel line level slot phase version python pico core timer uart i2c spi bus number figure chapter page row"
+    " column state day hour example part task every for after of last first next about least most up only value values"
+    " returns gives uart0 uart1 i2c0 i2c1 spi0 spi1 exactly roughly wait waits reads".split()
+)
+_LOOSELY_NAMED = re.compile(r"(?:GPIO|GP|pins?)[ #_:-]{0,2}(\d{1,2})(?!\d)", re.IGNORECASE)
 _WORD_BEFORE = re.compile(r"([A-Za-z]\w*) $")
 _LIST_ITEM = re.compile(r"^[\s#>*-]*\d+[.)]\s", re.MULTILINE)
 
@@ -69,7 +86,7 @@ class Words:
 class Place:
     """Where a pin stands in one of the texts, as its `number` or as the board's label for it (5 in D5, GPIO14).
 
-    `use` is what its place says of it: the uses of `boards.Wiring`, or "" for nothing.
+    `use` is what its place says of it: the uses of `boards.Wiring`, "" for nothing, "perhaps" where it may be no pin.
     """
 
     text: int
@@ -108,6 +125,8 @@ def mentions(words: Words) -> Iterator[Place]:
     """The pins that words name: `GP15`, `pins 14 and 15`, and the numbers in code that they quote."""
     urls = [match.span() for match in _URL.finditer(words.content)]
     found: dict[int, tuple[str, str]] = {}
+    for match in _ON.finditer(words.content):
+        found[match.start("number")] = match["number"], "perhaps"
     for match in _RANGE.finditer(words.content):
         for name in ("first", "last"):
             found[match.start(name)] = match[name], ""
@@ -129,7 +148,7 @@ def refuse_facts(words: Words) -> None:
     """Raises Doubt where words speak of pins in a way that other numbers would make untrue."""
     if words.kind == "string":
         return
-    for pattern in (_FACTS, _OTHERS_PIN):
+    for pattern in (_FACTS, _PROPERTY, _OTHERS_PIN):
         if found := pattern.search(words.content):
             raise Doubt(f"a fact about pins: {found[0]}")
     if words.kind == "prose" and _UNFENCED.search(words.content):
@@ -137,16 +156,23 @@ def refuse_facts(words: Words) -> None:
 
 
 def refuse_bare_numbers(words: Words, places: Collection[Place], changing: Collection[int]) -> None:
-    """Raises Doubt where a number that is about to change stands alone and may mean the pin: "the LED on 15"."""
-    if words.kind == "string":
-        return
+    """Raises Doubt where a number that is about to change may mean the pin and is none of the `places`: "rows 2-5"."""
     named = {place.start - words.start for place in places if place.text == words.text}
-    items = {match.end() for match in _LIST_ITEM.finditer(words.content)}
-    for match in _BARE.finditer(words.content):
-        if int(match[1]) not in changing or match.start() in named:
-            continue
-        before = _WORD_BEFORE.search(words.content, max(0, match.start() - 30), match.start())
-        is_named = before is not None and before[1].lower() not in _BEFORE_A_PIN
-        is_item = any(match.end() < end <= match.end() + 2 for end in items)
-        if not is_named and not is_item and not re.match(_UNIT, words.content[match.end() :]):
+    suspicious = [match for match in _LOOSELY_NAMED.finditer(words.content)]
+    if words.kind != "string":
+        items = {match.end() for match in _LIST_ITEM.finditer(words.content)}
+        suspicious += [
+            match
+            for match in _BARE.finditer(words.content)
+            if not any(match.end() < end <= match.end() + 2 for end in items)
+            and not re.match(_UNIT, words.content[match.end() :])
+            and not _follows_a_noun(words.content, match.start())
+        ]
+    for match in suspicious:
+        if int(match[1]) in changing and match.start(1) not in named:
             raise Doubt(f"a number that may be a pin: {words.content[max(0, match.start() - 20) : match.end() + 10]!r}")
+
+
+def _follows_a_noun(content: str, start: int) -> bool:
+    before = _WORD_BEFORE.search(content, max(0, start - 30), start)
+    return before is not None and before[1].lower() in _NO_PIN_AFTER

@@ -70,7 +70,7 @@ def run(context: Context) -> Metrics:
 
 
 def trained_logits(folder: Path) -> tuple[Logits, int]:
-    """A function from token ids to logits (len, vocab_size) of the trained weights in float32, and the context length."""
+    """A function from token ids to float32 logits (len, vocab_size) of the trained weights, and the context length."""
     import torch
 
     from stages.training.model import load_model

@@ -30,8 +30,9 @@ tags: [micropython, gguf]
 
 A small language model for MicroPython, trained from nothing on the sources below.
 
-Llama architecture: d_model {model["d_model"]}, {model["n_layers"]} layers, {model["n_heads"]} heads ({model["n_kv_heads"]} for keys
-and values), d_ff {model["d_ff"]}, vocabulary {shape["vocab_size"]}, context {shape["context_length"]} tokens.
+Llama architecture: d_model {model["d_model"]}, {model["n_layers"]} layers, {model["n_heads"]} heads
+({model["n_kv_heads"]} for keys and values), d_ff {model["d_ff"]}, vocabulary {shape["vocab_size"]},
+context {shape["context_length"]} tokens.
 
 ## Data
 
@@ -45,8 +46,8 @@ and values), d_ff {model["d_ff"]}, vocabulary {shape["vocab_size"]}, context {sh
 |---|---|---|
 {rows}
 
-Checked in llama.cpp before release: {proof["tokens_compared"]:,} token ids equal to the trainer's; the F16 file's likeliest
-token is the trained model's in {proof["top1_agreement_f16"]:.2%} of places.
+Checked in llama.cpp before release: {proof["tokens_compared"]:,} token ids equal to the trainer's; the F16 file's
+likeliest token is the trained model's in {proof["top1_agreement_f16"]:.2%} of places.
 
 ## Use
 

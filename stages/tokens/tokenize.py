@@ -1,4 +1,4 @@
-"""Write the token files that training reads: flat ids with one `<eos>` after each document, and conversations with a mask."""
+"""Write the files that training reads: ids with one `<eos>` after each document, and conversations with a mask."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def id_type(vocab_size: int) -> np.dtype[Any]:
 def write_texts(
     folder: Path, side: str, documents: Iterable[Document], encoding: SentencePieceEncoding
 ) -> dict[str, int]:
-    """`<side>.bin` (ids) and `<side>.idx` (int64 start of each document); returns counts of documents, tokens, bytes."""
+    """`<side>.bin` (ids) and `<side>.idx` (int64 start of each document); counts documents, tokens and bytes."""
     starts, tokens, size = [], 0, 0
     with (folder / f"{side}.bin").open("wb") as file:
         for document in documents:

@@ -19,7 +19,7 @@ KEEP = 2
 
 @dataclass
 class State:
-    """Where a run stands: steps done, tokens learnt from, seconds spent, and the best validation loss (nats per token)."""
+    """Where a run stands: steps done, tokens learnt from, seconds spent, best validation loss (nats per token)."""
 
     step: int = 0
     tokens: int = 0

@@ -1,4 +1,4 @@
-"""Batches from token files, each a function of its number alone: a resumed run needs only the count of what it has seen."""
+"""Batches from token files, each a function of its number alone: to resume, a run needs only that number."""
 
 from __future__ import annotations
 

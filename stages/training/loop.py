@@ -132,7 +132,7 @@ class Trainer:
             return
         checkpoint.save(self.folder, self.model, self.optimizer, self.state)
         raise StageError(
-            f"{self.context.name}: step {self.state.step + 1}: loss {loss}, gradient norm {norm}; the weights are untouched",
+            f"step {self.state.step + 1}: loss {loss}, gradient norm {norm}; the weights are untouched",
             hint="lower learning_rate or raise warmup_steps",
         )
 

@@ -33,7 +33,8 @@ def describe(shape: ModelConfig, config: TrainingConfig, vocab_size: int, contex
     sizes = parts(shape, config, vocab_size, context_length)
     listed = ", ".join(f"{name} {size(value)}" for name, value in sizes.items())
     tokens = config.batch_size * config.gradient_accumulation * context_length
+    millions = shape.parameters(vocab_size) / 1e6
     return [
-        f"{shape.parameters(vocab_size) / 1e6:.1f} M parameters, {tokens:,} tokens per step, {config.max_steps:,} steps",
+        f"{millions:.1f} M parameters, {tokens:,} tokens per step, {config.max_steps:,} steps",
         f"memory about {size(sum(sizes.values()))}: {listed}",
     ]

@@ -21,7 +21,7 @@ def make_optimizer(
 
 
 def learning_rate_at(step: int, *, peak: float, minimum: float, warmup_steps: int, max_steps: int) -> float:
-    """The rate of step 0, 1, …: linear warmup to `peak`, then a half cosine that would reach `minimum` at `max_steps`."""
+    """The rate of step 0, 1, …: linear warmup to `peak`, then a half cosine that ends at `minimum` at `max_steps`."""
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
     done = (step - warmup_steps) / max(max_steps - warmup_steps, 1)

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from .pdf_chars import BULLETS, DASHES, HYPHENS, INVISIBLE, LIGATURES
-from .pdf_code import Line
-from .pdf_glyphs import Style, text_of
-from .pdf_grid import line_pitch
+from stages.corpus.pdf.chars import BULLETS, DASHES, HYPHENS, INVISIBLE, LIGATURES
+from stages.corpus.pdf.code import Line
+from stages.corpus.pdf.glyphs import Style, text_of
+from stages.corpus.pdf.grid import line_pitch
 
 BULLET = re.compile(rf"(?:[{BULLETS}]\s*|[{DASHES}]\s+)(?=\S|$)")
 ORDERED = re.compile(r"\(?(\d{1,3}|[a-z])[.)]\s+(?=\S)")

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from statistics import median, quantiles
 
-from .pdf_boxes import Box, code_boxes
-from .pdf_chars import BULLETS, as_typed
-from .pdf_glyphs import Glyph, Row, Style
-from .pdf_grid import column_width, line_pitch, snap
-from .pdf_layout import Flow
-from .pdf_numbers import leading, number_styles
+from stages.corpus.pdf.boxes import Box, code_boxes
+from stages.corpus.pdf.chars import BULLETS, as_typed
+from stages.corpus.pdf.glyphs import Glyph, Row, Style
+from stages.corpus.pdf.grid import column_width, line_pitch, snap
+from stages.corpus.pdf.layout import Flow
+from stages.corpus.pdf.numbers import leading, number_styles
 
 MAX_BLANKS = 3  # blank lines within one block where neither line numbers nor a frame prove more
 MAX_RATIO = 1.35  # above this many times the usual size of code, a line is a heading or a signature
@@ -55,14 +55,10 @@ def lines_of(flows: Sequence[Flow], mono: frozenset[Style]) -> list[Line]:
     lines = [[_line(i, flow, row, mono, styles, size) for row in flow.rows] for i, flow in enumerate(flows)]
     prose = [(a, b) for here in lines for a, b in pairwise(here) if not a.code and not b.code]
     pitch = line_pitch((b.y - a.y for a, b in prose), median([a.size for a, _ in prose] or [10.0]))
-    return [
-        line for flow, here in zip(flows, lines, strict=True) for line in _in_context(flow, here, mono, pitch)
-    ]
+    return [line for flow, here in zip(flows, lines, strict=True) for line in _in_context(flow, here, mono, pitch)]
 
 
-def _line(
-    index: int, flow: Flow, row: Row, mono: frozenset[Style], styles: frozenset[Style], code_size: float
-) -> Line:
+def _line(index: int, flow: Flow, row: Row, mono: frozenset[Style], styles: frozenset[Style], code_size: float) -> Line:
     lead = leading(row)
     if lead and lead.style in styles and (lead.rest is None or is_code(lead.rest, mono, code_size)):
         size = lead.rest.size if lead.rest else code_size
@@ -94,9 +90,7 @@ def _code_size(flows: Sequence[Flow], mono: frozenset[Style]) -> float:
     return sizes.most_common(1)[0][0] if sizes else 0.0
 
 
-def _in_context(
-    flow: Flow, lines: Sequence[Line], mono: frozenset[Style], prose_pitch: float
-) -> list[Line]:
+def _in_context(flow: Flow, lines: Sequence[Line], mono: frozenset[Style], prose_pitch: float) -> list[Line]:
     """The lines of a flow with their verdicts corrected by their neighbours'."""
     result: list[Line] = []
     right = max((line.row.x1 for line in lines if line.row), default=0.0)

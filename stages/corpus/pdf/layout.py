@@ -10,8 +10,8 @@ from itertools import pairwise
 from math import inf
 from statistics import median
 
-from .pdf_boxes import Box
-from .pdf_glyphs import Piece, Row, rows_of
+from stages.corpus.pdf.boxes import Box
+from stages.corpus.pdf.glyphs import Piece, Row, rows_of
 
 TOP, BOTTOM = 0, -1  # the index of the outermost row
 OUTER_ROWS = 3  # how many rows at the top and the bottom of a page may be running heads and feet

@@ -4,10 +4,10 @@ What counts is measured, not named: code is text whose glyphs have one advance w
 snapped to the grid they stand on, its blank lines come from line numbers, frames or the line pitch. The
 road is:
 
-    glyphs, pieces and rows (pdf_glyphs, pdf_boxes)
-    → rows in reading order, without running heads (pdf_layout)
-    → lines of code and of prose (pdf_code, pdf_numbers, pdf_typewriter)
-    → blocks of code (pdf_code, pdf_grid) and paragraphs (pdf_prose)
+    glyphs, pieces and rows (glyphs, boxes)
+    → rows in reading order, without running heads (layout)
+    → lines of code and of prose (code, numbers, typewriter)
+    → blocks of code (code, grid) and paragraphs (prose)
     → Markdown (here)
 """
 
@@ -21,13 +21,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .pdf_boxes import read_boxes
-from .pdf_code import Line, blocks_of, in_boxes, lines_of, measure, python_like
-from .pdf_glyphs import Style, monospaced, read_pieces
-from .pdf_layout import Page, reading_order, without_contents, without_furniture
-from .pdf_numbers import without_numbers
-from .pdf_prose import Paragraph, markdown, measure_body, paragraphs_of, texts_of, with_levels
-from .pdf_typewriter import with_prose
+from stages.corpus.pdf.boxes import read_boxes
+from stages.corpus.pdf.code import Line, blocks_of, in_boxes, lines_of, measure, python_like
+from stages.corpus.pdf.glyphs import Style, monospaced, read_pieces
+from stages.corpus.pdf.layout import Page, reading_order, without_contents, without_furniture
+from stages.corpus.pdf.numbers import without_numbers
+from stages.corpus.pdf.prose import Paragraph, markdown, measure_body, paragraphs_of, texts_of, with_levels
+from stages.corpus.pdf.typewriter import with_prose
 
 if TYPE_CHECKING:
     import pymupdf

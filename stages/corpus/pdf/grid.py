@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from math import pi
 from statistics import fmean, median
 
-from .pdf_glyphs import Glyph
+from stages.corpus.pdf.glyphs import Glyph
 
 SAMPLE = 80  # lines measured for one font size
 MAX_SPREAD = 1.45  # widest column, as a multiple of the glyphs' advance width

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from textwrap import dedent
 
-from .pdf_glyphs import Row, Style
-from .pdf_layout import Flow
+from stages.corpus.pdf.glyphs import Row, Style
+from stages.corpus.pdf.layout import Flow
 
 SHOWN = 3  # how many numbers in a row it takes to tell that lines are numbered
 NUMBER = re.compile(r" *(\d{1,4})(?: |$)")
