@@ -244,7 +244,8 @@ def _load(store: Store, config: str | None, profile: str | None, overrides: list
     loaded = load_config(path, ROAD, profile=profile or "auto", overrides=given, detect=detected)
     if loaded.profile:
         chosen = f"auto: {why}" if profile in (None, "auto") else "as asked"
-        console.say(f"{loaded.name}: profile {loaded.profile} ({chosen})")
+        changed = "".join(f" --set {override}" for override in given)
+        console.say(f"{loaded.name}: profile {loaded.profile} ({chosen}){changed}")
     return loaded
 
 
@@ -254,11 +255,14 @@ def main() -> None:
 
     try:
         app()
-    except PipelineError as error:
+    except Exception as error:
         from pipeline import console
         from pipeline.runner import debugging
 
         if debugging():
             raise
-        console.fail(str(error), error.hint)
-        sys.exit(error.exit_code)
+        if isinstance(error, PipelineError):
+            console.fail(str(error), error.hint)
+            sys.exit(error.exit_code)
+        console.fail(f"{type(error).__name__}: {error}", "PIPELINE_DEBUG=1 before the same command shows the trace")
+        sys.exit(1)

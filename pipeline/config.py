@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.errors import ConfigError, UsageError
 from pipeline.stage import Road, Section
 
-MAX_BYTES = 1_000_000
+MAX_BYTES, MAX_DEPTH, MAX_DIGITS = 1_000_000, 32, 100
 SHIPPED_CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 KeyPath = tuple[str | int, ...]
 
@@ -103,26 +103,31 @@ class _Reader:
             for event in yaml.parse(text, Loader=_Loader):
                 if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
                     self._error(event.start_mark, "anchors and aliases (& and *) are not allowed; write the value out")
+                elif tag := getattr(event, "tag", None):
+                    self._error(event.start_mark, f"tags are not allowed; remove `{tag}`")
+                elif re.search("[\ud800-\udfff]", getattr(event, "value", "")):
+                    self._error(event.start_mark, "an escape stands for half a character; write the character itself")
             node = None if self.errors else yaml.compose(text, Loader=_Loader)
             if node is not None:
                 self.data = self._build(node, ())
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             self._error(mark, f"not valid YAML: {error.problem or error.context}")
-        except yaml.YAMLError as error:
-            self.errors.append(f"{place}:1:1: not valid YAML: {error}")
+        except yaml.reader.ReaderError as error:
+            before = text[: error.position].split("\n")
+            mark = yaml.Mark(place, error.position, len(before) - 1, len(before[-1]), "", 0)
+            self._error(mark, f"not valid YAML: the control character {text[error.position]!r}")
         except RecursionError:
-            self.errors.append(f"{place}:1:1: nested too deeply")
-
-    def _where(self, mark: Any) -> str:
-        if not self.located:
-            return self.place
-        return f"{self.place}:{mark.line + 1}:{mark.column + 1}" if mark else f"{self.place}:1:1"
+            self._error(None, "nested too deeply")
 
     def _error(self, mark: Any, message: str) -> None:
-        self.errors.append(f"{self._where(mark)}: {message}")
+        at = f":{mark.line + 1}:{mark.column + 1}" if mark else ":1:1"
+        self.errors.append(f"{self.place}{at if self.located else ''}: {message}")
 
     def _build(self, node: yaml.Node, path: KeyPath) -> Any:
+        if len(path) > MAX_DEPTH:
+            self._error(node.start_mark, f"nested more than {MAX_DEPTH} deep")
+            return None
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -141,8 +146,8 @@ class _Reader:
                 continue
             key = str(key_node.value)
             if key in built:
-                first = self.marks[(*path, key)]
-                self._error(key_node.start_mark, f"`{key}` is given twice (first on line {first.line})")
+                first = f" (first on line {self.marks[(*path, key)].line})" if self.located else ""
+                self._error(key_node.start_mark, f"`{key}` is given twice{first}")
                 continue
             self._mark((*path, key), key_node, value_node)
             built[key] = self._build(value_node, (*path, key))
@@ -163,19 +168,16 @@ class _Reader:
             return None
         if kind == "bool":
             return text.lower() == "true"
-        try:
-            if kind == "int":
-                return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-            if kind == "float":
-                number = math.nan if text.lstrip("+-").startswith((".i", ".I", ".n", ".N")) else float(text)
-                if not math.isfinite(number):
-                    self._error(node.start_mark, f"`{text}` is not a finite number")
-                return number
-        except ValueError:
+        if kind in ("int", "float") and len(text) > MAX_DIGITS:
             self._error(node.start_mark, "this number has too many digits")
             return 0
-        if kind != "str":
-            self._error(node.start_mark, f"the tag `{node.tag}` is not allowed")
+        if kind == "int":
+            return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+        if kind == "float":
+            number = math.nan if text.lstrip("+-")[:2] in (".i", ".I", ".n", ".N") else float(text)
+            if not math.isfinite(number):
+                self._error(node.start_mark, f"`{text}` is not a finite number")
+            return number
         return text
 
 
@@ -208,7 +210,7 @@ def load_config(
     errors = list(reader.errors)
     if reader.data is not None and not isinstance(reader.data, dict):
         errors.append(f"{path}:1:1: a config is a mapping of sections")
-    if errors:
+    if errors and not isinstance(reader.data, dict):
         raise ConfigError(errors, hint=f"pipeline validate --config {path}")
     data: dict[str, Any] = dict(reader.data or {})
     marks = dict(reader.marks)
@@ -219,6 +221,7 @@ def load_config(
 
     layers = [_override(text) for text in overrides]
     errors += [error for layer in layers for error in layer.errors]
+    unread = {_place(error) for error in errors}
     chosen = _choose_profile(profile, profiles, detect, path)
     for name in [*profiles, *([] if chosen else [None])]:
         merged, merged_marks = json.loads(json.dumps(data)), dict(marks)
@@ -227,7 +230,7 @@ def load_config(
         for layer in layers if name == chosen else ():
             _overlay(merged, merged_marks, layer.data, layer.marks, (), errors)
         root, sections, found = _validate(merged, merged_marks, schema, str(path))
-        errors += found
+        errors += [error for error in found if _place(error) not in unread]
         if name == chosen:
             result = root, sections, merged_marks
     if errors:
@@ -248,6 +251,10 @@ def load_config(
     )
 
 
+def _place(error: str) -> str:
+    return error.partition(": ")[0]
+
+
 def _read_file(path: Path) -> _Reader:
     try:
         raw = path.read_bytes()
@@ -255,8 +262,8 @@ def _read_file(path: Path) -> _Reader:
             raise ConfigError([f"{path}:1:1: {len(raw):,} bytes; a config has at most {MAX_BYTES:,}"])
         return _Reader(raw.decode("utf-8"), str(path))
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ConfigError([f"{path}:{line}:1: not UTF-8 text"]) from None
+        before = raw[: error.start].decode("utf-8").split("\n")
+        raise ConfigError([f"{path}:{len(before)}:{len(before[-1]) + 1}: not UTF-8 text"]) from None
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}", hint="pipeline init NAME  writes a new config") from None
 
@@ -301,7 +308,8 @@ def _overlay(
     """Lay `patch` over `data`: mappings merge key by key, everything else replaces."""
     if not isinstance(patch, dict):
         if patch is not None:
-            errors.append(f"{patch_marks[prefix].at_value()}: has to be a mapping of sections")
+            name = ".".join(str(part) for part in prefix)
+            errors.append(f"{patch_marks[prefix].at_value()}: {name}: has to be a mapping of sections")
         return
 
     def lay(target: dict[str, Any], part: dict[str, Any], path: KeyPath) -> None:
@@ -328,7 +336,9 @@ def _validate(
     sections: dict[str, Section] = {}
     root: Root | None = None
     for key in data:
-        if key not in schema and key not in Root.model_fields:
+        if key == "profiles":
+            errors.append(f"{marks[(key,)].at_key()}: `profiles` belongs at the top of the file, and nowhere else")
+        elif key not in schema and key not in Root.model_fields:
             known = [*schema, *Root.model_fields, "profiles"]
             errors.append(f"{marks[(key,)].at_key()}: unknown section `{key}`{_nearest(key, known)}")
     try:
@@ -351,39 +361,51 @@ def _explain(
     place: str,
     schema: Mapping[str, type[Section]],
 ) -> Iterator[str]:
-    for detail in error.errors():
-        path: KeyPath = (*prefix, *detail["loc"])
-        kind, message = detail["type"], detail["msg"]
-        if kind == "section":
-            path = (*path, detail["ctx"]["key"])
+    details = error.errors()
+    for detail in details:
+        loc, kind, message = detail["loc"], detail["type"], detail["msg"]
+        if kind == "too_short" and any(other["loc"][: len(loc)] == loc != other["loc"] for other in details):
+            continue  # only because its items are wrong
+        full = path = (*prefix, *loc, *([detail["ctx"]["key"]] if kind == "section" else []))
         while path and path not in marks and kind != "missing":
             path = path[:-1]
-        name = ".".join(str(part) for part in path)
+        name = ".".join(str(part) for part in (full if kind == "section" else path))
         if kind == "extra_forbidden":
             key = str(path[-1])
-            yield f"{marks[path].at_key()}: unknown key `{name}`{_suggest(key, prefix, path, schema)}"
+            yield f"{marks[path].at_key()}: unknown key `{name}`{_suggest(key, path, schema)}"
         elif kind == "missing":
             parent = marks.get(path[:-1])
             yield f"{parent.at_value() if parent else place + ':1:1'}: `{name}` is missing"
         else:
-            shown = (
-                "" if kind == "section" or isinstance(detail["input"], dict | list) else f", not {detail['input']!r}"
-            )
+            given = detail["input"]
+            plain = kind != "section" and not isinstance(given, dict | list)
+            shown = f", not {json.dumps(given, ensure_ascii=False)}" if plain else ""
             message = message.removeprefix("Input ").removeprefix("Value error, ")
             where = marks[path].at_value() if path in marks else f"{place}:1:1"
             yield f"{where}: {name}: {message}{shown}"
 
 
-def _suggest(key: str, prefix: KeyPath, path: KeyPath, schema: Mapping[str, type[Section]]) -> str:
-    if len(path) != 2:
+def _suggest(key: str, path: KeyPath, schema: Mapping[str, type[Section]]) -> str:
+    model: type[Section] | None = schema.get(str(path[0]))
+    for part in path[1:-1]:
+        if model and isinstance(part, str):
+            field = model.model_fields.get(part)
+            model = next(_sections_in(field.annotation), None) if field else None
+    if model is None:
         return ""
-    model = schema[str(prefix[0])]
     if key in model.foreign_names:
         return f"; it is `{model.foreign_names[key]}` here"
-    for name, other in schema.items():
+    for name, other in schema.items() if len(path) == 2 else ():
         if key in other.model_fields:
             return f"; it belongs under `{name}:`"
     return _nearest(key, model.model_fields)
+
+
+def _sections_in(annotation: Any) -> Iterator[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _sections_in(part)
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:

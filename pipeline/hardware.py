@@ -51,9 +51,19 @@ def auto_profile() -> tuple[str, str]:
     told = f"{best.name}, {best.memory / 2**30:.0f} GiB"
     if best.memory < GPU_PROFILE_BYTES:
         return CPU_PROFILE, f"{told}: less than {GPU_PROFILE_BYTES / 2**30:.0f} GiB"
-    if "+cpu" in metadata.version("torch"):
-        return CPU_PROFILE, f"{told}, but torch {metadata.version('torch')} was built without CUDA"
+    torch = torch_version()
+    if torch is None or "+cpu" in torch:
+        why = f"torch {torch} was built without CUDA" if torch else "torch is not installed"
+        return CPU_PROFILE, f"{told}, but {why}"
     return GPU_PROFILE, told
+
+
+def torch_version() -> str | None:
+    """The version of the installed torch, without importing it."""
+    try:
+        return metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def usable_cores() -> int:

@@ -102,13 +102,19 @@ def unneeded(store: Store, *, keep: int, partials: bool) -> list[Path]:
     for record in store.runs()[-keep:]:
         needed |= {artifact.path for artifact in run_artifacts(store, record).values()}
     old = [a.path for stage in store.stages() for a in store.versions(stage) if a.path not in needed]
-    return [*old, *(store.partials() if partials else ()), *store.root.glob("*/.removed-*")]
+    leftovers = [*store.unreadable(), *store.root.glob("*/.removed-*")]
+    return [*old, *(store.partials() if partials else ()), *leftovers]
 
 
 def pair(store: Store, before: str, after: str) -> tuple[str, str]:
-    """The two names to compare: those given, or the last two runs. Raises UsageError where there are not two."""
+    """The two names to compare: those given, the one given and the newest of its kind, or the last two runs.
+
+    Raises UsageError where there are not two.
+    """
     if before and after:
         return before, after
+    if before and not before.isdigit():
+        return before, before.partition("/")[0]
     numbers = [str(record["run"]) for record in store.runs()]
     if before and numbers:
         return before, numbers[-1]

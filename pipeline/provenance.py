@@ -58,9 +58,9 @@ def _exists(name: str) -> bool:
 
 
 def package_versions() -> dict[str, str]:
-    """Installed versions of the packages that pyproject.toml names."""
+    """Versions of the packages that the project needs, of those that are installed."""
     found = {}
-    for name in _requirements():
+    for name in requirements():
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -68,7 +68,8 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def _requirements() -> list[str]:
+def requirements() -> list[str]:
+    """The names of the packages that the project needs to run."""
     lines = metadata.requires("pipeline") or []
     cut = str.maketrans(dict.fromkeys("<>=!~;[( ", "\n"))
     return sorted({line.translate(cut).split("\n")[0] for line in lines if "extra ==" not in line})

@@ -107,6 +107,9 @@ class Runner:
         """Bring every stage up to date and return the next commands. Raises PipelineError on the first failure."""
         with self.store.lock(), Interrupts() as interrupts:
             records = self.store.runs()
+            for old in records:
+                if old["outcome"] == "running":  # this process holds the lock: whoever wrote that is gone
+                    self._save({**old, "outcome": "killed"})
             record: dict[str, Any] = {
                 "run": records[-1]["run"] + 1 if records else 1,
                 "started": _now(),
@@ -203,10 +206,11 @@ class Runner:
         return Step(stage, "run", reason, key, **cost)
 
     def _taken_as_it_is(self, stage: Stage) -> Step:
-        artifact = self.store.newest(stage.name)
+        versions = self.store.versions(stage.name)
+        artifact = next((known for known in reversed(versions) if not known.problems()), None)
         if artifact is None:
             raise UsageError(
-                f"--from {self.options.first}: there is no {stage.name} artifact to start from",
+                f"--from {self.options.first}: there is no whole {stage.name} artifact to start from",
                 hint=f"pipeline run --config {self.config.path}",
             )
         return Step(stage, "reuse", f"taken as it is (--from {self.options.first})", None, artifact)
@@ -279,6 +283,7 @@ class Runner:
                 deferred_interrupts=interrupts.deferred,
             )
             metrics = stage.run(context)
+            interrupts.check()  # a stage that caught the signal's error itself may have left something out
             seconds = round(time.monotonic() - began, 3)
             artifact = self.store.commit(stage.name, key, self._manifest(decision, metrics, started, seconds))
         except PipelineError as error:

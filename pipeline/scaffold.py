@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from pipeline.config import SHIPPED_CONFIGS, Root
 from pipeline.errors import UsageError
 from pipeline.store import write_atomic
 
-_NAME = re.compile(r"^name: .*$", re.MULTILINE)
+_NAME = re.compile(r"^name: \S+", re.MULTILINE)
 _SOURCES = re.compile(r"^  sources:\n(?:    .*\n)+", re.MULTILINE)
 
 
@@ -28,10 +29,10 @@ def create(name: str, folder: Path, sources: str) -> Path:
     text = (SHIPPED_CONFIGS / "micropython.yaml").read_text(encoding="utf-8")
     source = (
         "  sources:\n"
-        f"    - folder: {sources}   # relative to this file\n"
+        f"    - folder: {json.dumps(sources, ensure_ascii=False)}   # relative to this file\n"
         "      license: LicenseRef-mine   # an SPDX expression, carried to the model card\n"
     )
-    text, named = _NAME.subn(f"name: {name}", text, count=1)
+    text, named = _NAME.subn(f'name: "{name}"', text, count=1)
     text, replaced = _SOURCES.subn(lambda _: source, text, count=1)
     if not (named and replaced):
         raise UsageError(f"{SHIPPED_CONFIGS / 'micropython.yaml'} has no name or sources to replace")

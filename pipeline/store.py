@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,13 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _digest(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """SHA-256 over the (path, sha256, size) of the files of an artifact, sorted by path."""
+    return hashlib.sha256(
+        canonical([[name, files[name]["sha256"], files[name]["size"]] for name in sorted(files)])
+    ).hexdigest()
+
+
 @dataclass(frozen=True)
 class Artifact:
     """One committed version of a stage's output."""
@@ -88,8 +95,10 @@ class Artifact:
         return sum(int(entry["size"]) for entry in self.manifest["files"].values())
 
     def problems(self) -> list[str]:
-        """What is missing, added or changed against the manifest's checksums; empty where all is well."""
+        """What is missing or changed against the manifest's checksums; empty where all is well."""
         found = []
+        if _digest(self.manifest["files"]) != self.digest:
+            found.append(f"{MANIFEST} does not match its own digest")
         for name, entry in self.manifest["files"].items():
             path = self.path / name
             if not path.is_file():
@@ -99,6 +108,14 @@ class Artifact:
             elif sha256_file(path) != entry["sha256"]:
                 found.append(f"{name} does not match its checksum")
         return found
+
+
+def _read_manifest(folder: Path) -> Mapping[str, Any] | None:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and {"key", "digest", "files"} <= manifest.keys() else None
 
 
 class Store:
@@ -116,47 +133,60 @@ class Store:
         self.root.mkdir(parents=True, exist_ok=True)
         holder = self.root / ".lock.json"
         try:
-            with FileLock(self.root / ".lock", timeout=0):
+            with FileLock(self.root / ".lock", timeout=0.2):  # `holder` may have it for a moment
                 me = {
                     "pid": os.getpid(),
                     "host": socket.gethostname(),
                     "command": " ".join(sys.argv),
                     "since": time.time(),
                 }
-                write_atomic(holder, canonical(me))
+                with suppress(OSError):  # on a full disk the lock holds all the same
+                    write_atomic(holder, canonical(me))
                 try:
                     yield
                 finally:
                     holder.unlink(missing_ok=True)
         except Timeout:
             raise UsageError(
-                f"{self.root} is in use by {self.holder() or 'another process'}",
+                f"{self.root.resolve()} is in use by {self._told()}",
                 hint="wait for it to end, or work in another folder with its own artifacts/",
             ) from None
 
     def holder(self) -> str | None:
-        """Who holds the lock, in words; None where it cannot be read."""
+        """Who holds the lock, in words; None where nobody does, whatever a killed process left behind."""
+        from filelock import FileLock, Timeout
+
+        if not (self.root / ".lock").exists():
+            return None
+        try:
+            with FileLock(self.root / ".lock", timeout=0):
+                return None
+        except Timeout:
+            return self._told()
+        except OSError:
+            return None
+
+    def _told(self) -> str:
         try:
             told = json.loads((self.root / ".lock.json").read_bytes())
             since = time.strftime("%H:%M:%S", time.localtime(told["since"]))
             return f"process {told['pid']} on {told['host']} since {since}: {told['command']}"
         except (OSError, ValueError, KeyError):
-            return None
+            return "another process"
+
+    def _folders(self, stage: str) -> list[Path]:
+        folder = self.root / stage
+        paths = folder.iterdir() if folder.is_dir() else ()
+        counted = [(int(match[1]), path) for path in paths if (match := _VERSION.fullmatch(path.name))]
+        return [path for _, path in sorted(counted)]
 
     def versions(self, stage: str) -> list[Artifact]:
         """All committed artifacts of a stage, oldest first. Folders without a readable manifest are passed over."""
-        folder = self.root / stage
-        found = []
-        for path in folder.iterdir() if folder.is_dir() else ():
-            match = _VERSION.fullmatch(path.name)
-            if match is None:
-                continue
-            try:
-                manifest = json.loads((path / MANIFEST).read_bytes())
-                found.append((int(match[1]), Artifact(path, manifest)))
-            except (OSError, ValueError):
-                continue
-        return [artifact for _, artifact in sorted(found, key=lambda pair: pair[0])]
+        return [Artifact(path, told) for path in self._folders(stage) if (told := _read_manifest(path))]
+
+    def unreadable(self) -> list[Path]:
+        """Folders of artifacts whose manifest is gone or damaged."""
+        return [path for stage in self.stages() for path in self._folders(stage) if _read_manifest(path) is None]
 
     def stages(self) -> list[str]:
         """Names of the stages that have a folder in the store."""
@@ -192,7 +222,7 @@ class Store:
         """The folder to write into: emptied, unless an interrupted try is to be resumed."""
         folder = self.partial(stage, key)
         if folder.exists() and not resume:
-            shutil.rmtree(folder)
+            self.remove(folder)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -200,25 +230,27 @@ class Store:
         """Make the partial folder of a key a whole artifact: sync everything, manifest last, then one rename."""
         folder = self.partial(stage, key)
         files: dict[str, dict[str, Any]] = {}
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and path.name != MANIFEST:
-                name = path.relative_to(folder).as_posix()
+        for path in folder.glob(f".{MANIFEST}.*"):
+            path.unlink()  # of an earlier commit that was cut off
+        for name, path in sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*")):
+            if path.is_file() and name != MANIFEST:
                 files[name] = {"sha256": sha256_file(path), "size": path.stat().st_size}
                 _fsync(path)
         for path in [*(p for p in folder.rglob("*") if p.is_dir()), folder]:
             _fsync(path)
-        digest = hashlib.sha256(canonical([[name, entry["sha256"], entry["size"]] for name, entry in files.items()]))
-        whole = {**manifest, "stage": stage, "key": key, "digest": digest.hexdigest(), "files": files}
+        whole = {**manifest, "stage": stage, "key": key, "digest": _digest(files), "files": files}
         write_atomic(folder / MANIFEST, json.dumps(whole, indent=1, ensure_ascii=False).encode())
-        counts = [int(match[1]) for path in folder.parent.iterdir() if (match := _VERSION.fullmatch(path.name))]
-        final = folder.parent / f"v{max(counts, default=0) + 1:04d}-{key[:8]}"
+        newest = next(reversed(self._folders(stage)), None)
+        count = int(newest.name[1:].partition("-")[0]) + 1 if newest else 1
+        final = folder.parent / f"v{count:04d}-{key[:8]}"
         folder.rename(final)
         _fsync(final.parent)
         return Artifact(final, whole)
 
     def verify(self) -> list[str]:
         """Every problem of every artifact, each line naming it."""
-        return [
+        unreadable = [f"{path.parent.name}/{path.name}: {MANIFEST} cannot be read" for path in self.unreadable()]
+        return unreadable + [
             f"{artifact.label}: {problem}"
             for s in self.stages()
             for artifact in self.versions(s)
@@ -230,6 +262,8 @@ class Store:
         if path.resolve().parent.parent != self.root.resolve():
             raise IntegrityError(f"{path} is not in the store {self.root}")
         grave = path.with_name(f".removed-{path.name}")
+        if grave.exists():  # of a deletion that was cut off
+            shutil.rmtree(grave)
         path.rename(grave)
         shutil.rmtree(grave)
 

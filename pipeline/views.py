@@ -16,7 +16,7 @@ from pipeline.store import Store
 
 
 def _print_json(value: Any) -> None:
-    sys.stdout.write(jsonlib.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    sys.stdout.write(jsonlib.dumps(value, indent=1) + "\n")
 
 
 def plan(steps: Sequence[Step], loaded: Config, *, json: bool) -> None:

@@ -1,7 +1,7 @@
 """Which numbers a pin may have on three families of boards, and how a program's pins are dealt others.
 
-Sources: RP2040 datasheet (table of GPIO functions, PWM slices), ESP32 and ESP8266 datasheets (strapping, flash and
-input-only pins), and the MicroPython quick references for the pins a bus uses when none are given.
+Sources: RP2040 datasheet (table of GPIO functions, PWM slices), ESP32 and ESP8266 datasheets (strapping,
+flash and input-only pins), and the MicroPython quick references for the pins a bus uses when none are given.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ TRIES = 60
 
 @dataclass(frozen=True)
 class Board:
-    """`digital` and `analog` are the pins a program may be given, `pins` all that it may name. `movable` are those it may
-    lose for another digital one: not those to which the board itself has wired something, nor those that can only read.
+    """The pins of a family of boards.
 
-
-    `bases` has, for a bus that is tied to groups of pins, the first pin of each group; None: a bus takes any pin.
-    `default_pins` are taken by a bus that is opened without naming its pins. `labels` are the pins that the board calls
-    D0, D1, …
+    `digital` and `analog` are the pins a program may be given, `pins` all that it may name. `movable` are
+    those it may lose for another digital one: not those to which the board itself has wired something, nor
+    those that can only read. `bases` has, for a bus that is tied to groups of pins, the first pin of each
+    group; None: a bus takes any pin. `default_pins` are taken by a bus that is opened without naming its
+    pins. `labels` are the pins that the board calls D0, D1, …
     """
 
     name: str
@@ -66,13 +66,15 @@ ESP32 = Board(
     words=r"esp-?32|esp-wroom-32|wroom",
     pins=frozenset({*range(28), *range(32, 40)}) - {20, 24},
     movable=frozenset({4, 5, *range(12, 28), 32, 33}) - {20, 24},
-    # Not 0, 2, 5, 12, 14, 15 (read or driven at start), 1, 3 (console), 6-11 (flash), 16, 17 (memory), 34-39 (inputs).
+    # Not 0, 2, 5, 12, 14, 15 (read or driven at start), 1, 3 (console), 6-11 (flash), 16, 17 (memory), nor
+    # 34-39 (inputs).
     digital=frozenset({4, 13, 18, 19, 21, 22, 23, 25, 26, 27, 32, 33}),
     analog=frozenset({32, 33, 34, 35, 36, 39}),
     bases=None,
     default_pins={
-        ("I2C", 0): frozenset({18, 19}), ("I2C", 1): frozenset({25, 26}), ("UART", 1): frozenset({4, 5}),
-        ("UART", 2): frozenset({16, 17}), ("SPI", 1): frozenset({12, 13, 14}), ("SPI", 2): frozenset({18, 19, 23}),
+        ("I2C", 0): frozenset({18, 19}), ("I2C", 1): frozenset({25, 26}),
+        ("UART", 1): frozenset({4, 5}), ("UART", 2): frozenset({16, 17}),
+        ("SPI", 1): frozenset({12, 13, 14}), ("SPI", 2): frozenset({18, 19, 23}),
     },
 )  # fmt: skip
 ESP8266 = Board(
@@ -91,14 +93,15 @@ BOARDS = (PICO, ESP32, ESP8266)
 
 # Boards that number their pins in another way, or whose pins these tables do not hold.
 _OTHER_BOARDS = re.compile(
-    r"esp32-?[csph]\d|pyboard|\bpyb\b|stm32|nucleo|micro:?bit|teensy|xiao|feather|m5stack|gpiozero|\brpi\b|samd|\bnrf"
-    r"|raspberry pi (?:zero|[1-5])|mimxrt|zephyr|wipy|lopy|tinypico|wrover|lilygo|ttgo|arduino|circuitpython|picozero",
+    r"esp32-?[csph]\d|pyboard|\bpyb\b|stm32|nucleo|micro:?bit|teensy|xiao|feather|m5stack|gpiozero|\brpi\b"
+    r"|samd|\bnrf|raspberry pi (?:zero|[1-5])|mimxrt|zephyr|wipy|lopy|tinypico|wrover|lilygo|ttgo|arduino"
+    r"|circuitpython|picozero",
     re.IGNORECASE,
 )
 
 
 def board_of(text: str) -> Board | None:
-    """The board a text is about, a Pico if it names none; None where it names several or one that is not known here."""
+    """The board a text is about, a Pico if it names none; None where it names several or an unknown one."""
     if _OTHER_BOARDS.search(text):
         return None
     named = [board for board in BOARDS if re.search(rf"\b(?:{board.words})\b", text, re.IGNORECASE)]
@@ -118,10 +121,10 @@ class Line:
 class Wiring:
     """What a text does with its pins.
 
-    `uses` has a number's uses: "pin" (no more is known), "soft" (a bus by software), "analog", "pwm", "fixed" or a
-    `Line`. `runs` are pins, first
-    and last, that the text names as a range. `reserved` are pins that are in use though no number says so; `avoid` are
-    numbers with another meaning in the text, better not given to a pin.
+    `uses` has a number's uses: "pin" (no more is known), "soft" (a bus by software), "analog", "pwm", "fixed"
+    or a `Line`. `runs` are pins, first and last, that the text names as a range. `reserved` are pins that are
+    in use though no number says so; `avoid` are numbers with another meaning in the text, better not given to
+    a pin.
     """
 
     uses: dict[int, set[str | Line]] = field(default_factory=dict)
@@ -141,7 +144,9 @@ def deal(board: Board, wiring: Wiring, rng: random.Random) -> dict[int, int] | N
     if not wiring.uses.keys() <= board.pins:
         return None
     groups: dict[tuple[str, int, int], set[int]] = {}
-    analog, digital, pwm = [], [], set()
+    analog: list[int] = []
+    digital: list[int] = []
+    pwm: set[int] = set()
     for pin, uses in sorted(wiring.uses.items()):
         kinds = uses - {"pin", "soft"}
         if not kinds or kinds == {"pwm"}:
@@ -214,7 +219,11 @@ def _deal_runs(
 
 
 def _deal_pins(
-    pins: Collection[int], legal: Iterable[int], dealt: dict[int, int], avoid: Collection[int], rng: random.Random
+    pins: Collection[int],
+    legal: Iterable[int],
+    dealt: dict[int, int],
+    avoid: Collection[int],
+    rng: random.Random,
 ) -> bool:
     free = sorted(set(legal) - set(dealt.values()))
     rng.shuffle(free)
@@ -226,7 +235,7 @@ def _deal_pins(
 
 
 def _pwm_is_apart(board: Board, pwm: Collection[int], dealt: Mapping[int, int]) -> bool:
-    """On the RP2040 a PWM slice has one frequency and two channels: pins of different slices must not come to share one."""
+    """Whether no two PWM pins come to share a slice of the RP2040 (one frequency, two channels)."""
     if board is not PICO:
         return True
     for one, other in itertools.combinations(sorted(pwm), 2):

@@ -86,8 +86,8 @@ def normalise_document(document: Document) -> Document:
 def split(documents: Sequence[Document], fraction: float, seed: int) -> tuple[list[Document], list[Document]]:
     """Training and validation documents: of each kind about `fraction` of the characters, chosen by a seeded hash.
 
-    A document that alone exceeds twice the share is never chosen, and training keeps at least one of each kind.
-    Both sides keep the order of the input.
+    A document that alone exceeds twice the share is not chosen, unless none is left: then it is the shortest. Training
+    keeps at least one of each kind, where there is a kind of two or more. Both sides keep the order of the input.
     """
     chosen: set[str] = set()
     for kind in sorted({document.kind for document in documents}):
@@ -100,7 +100,9 @@ def split(documents: Sequence[Document], fraction: float, seed: int) -> tuple[li
                 chosen.add(document.id)
                 taken += len(document.text)
     if not chosen:
-        chosen.add(min(documents, key=lambda document: (len(document.text), document.id)).id)
+        counts = count_by_kind(documents)
+        spare = [document for document in documents if counts[document.kind] > 1] or documents
+        chosen.add(min(spare, key=lambda document: (len(document.text), document.id)).id)
     train = [document for document in documents if document.id not in chosen]
     return train, [document for document in documents if document.id in chosen]
 

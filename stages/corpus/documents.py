@@ -70,7 +70,7 @@ def read_documents(folder: Path) -> Iterator[Document]:
             for number, line in enumerate(file, 1):
                 try:
                     yield from_json(line)
-                except (ValueError, TypeError, KeyError) as error:
+                except (ValueError, TypeError) as error:
                     raise StageError(f"{path}:{number}: not a document: {error}") from error
 
 
@@ -80,8 +80,10 @@ def to_json(document: Document) -> str:
 
 
 def from_json(line: str) -> Document:
-    """The document of a line; raises ValueError, TypeError or KeyError where it is none."""
+    """The document of a line; raises ValueError or TypeError where it is none."""
     values = json.loads(line)
+    if not isinstance(values, dict):
+        raise ValueError("not a JSON object")
     values["messages"] = tuple(values.get("messages", ()))
     return Document(**values)
 

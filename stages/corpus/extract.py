@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tokenize
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -46,7 +47,7 @@ class Unreadable(Exception):
 def run(context: Context) -> Metrics:
     config = context.section(ExtractConfig)
     gathered = context.inputs["gather"]
-    entries = [json.loads(line) for line in (gathered / "files.jsonl").read_text(encoding="utf-8").splitlines()]
+    entries = [json.loads(line) for line in json_lines((gathered / "files.jsonl").read_text(encoding="utf-8"))]
     finished = context.out / ".finished"
     finished.mkdir(exist_ok=True)
 
@@ -54,7 +55,7 @@ def run(context: Context) -> Metrics:
         saved = finished / f"{entry['sha256'][:32]}-{document_id(entry['source'], entry['path'])}.jsonl"
         is_pdf = entry["file"].lower().endswith(".pdf")
         if is_pdf and saved.exists():
-            return [from_json(line) for line in saved.read_text(encoding="utf-8").splitlines()], []
+            return [from_json(line) for line in json_lines(saved.read_text(encoding="utf-8"))], []
         documents, reasons = _read(gathered / entry["file"], entry, config)
         if is_pdf and not reasons:
             write_atomic(saved, "".join(to_json(document) + "\n" for document in documents).encode())
@@ -102,6 +103,8 @@ def _read(path: Path, entry: dict[str, Any], config: ExtractConfig) -> tuple[lis
     def add(text: str, kind: Literal["code", "docs"], **meta: Any) -> None:
         if not text.strip():
             raise Unreadable("empty")
+        if not _encodable(text):
+            raise Unreadable("encoding: it has half a surrogate pair")
         documents.append(_document(entry, text, kind, meta))
 
     try:
@@ -113,7 +116,7 @@ def _read(path: Path, entry: dict[str, Any], config: ExtractConfig) -> tuple[lis
         elif suffix == ".ipynb":
             add(notebook_markdown(_text(path)), "docs")
         elif suffix == ".jsonl":
-            for index, pair in enumerate(read_pairs(_text(path).splitlines())):
+            for index, pair in enumerate(read_pairs(json_lines(_text(path)))):
                 if isinstance(pair, Unreadable):
                     reasons.append(str(pair))
                 else:
@@ -142,6 +145,22 @@ def _limited_pdf(path: Path, config: ExtractConfig) -> PdfText:
         raise Unreadable(f"{error.reason}: {error}") from error
     except LimitExceeded as error:
         raise Unreadable(f"limit: {error}") from error
+    except Exception as error:  # whatever a damaged file does to the reader, it costs this file only
+        raise Unreadable(f"unreadable: {type(error).__name__}: {error}") from error
+
+
+def json_lines(text: str) -> Iterable[str]:
+    """The lines of JSON Lines. `splitlines` would also cut at U+2028 and its like, which JSON leaves as they are."""
+    return io.StringIO(text, newline="\n")
+
+
+def _encodable(text: str) -> bool:
+    """Whether a text can be written as UTF-8: JSON's `\\ud800` alone cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text(path: Path) -> str:
@@ -165,7 +184,7 @@ def _source_text(path: Path) -> str:
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
         return data.decode(encoding)
-    except (SyntaxError, UnicodeDecodeError, LookupError):
+    except (SyntaxError, UnicodeError, LookupError):
         raise Unreadable("encoding: not the encoding that the source declares") from None
 
 
@@ -175,16 +194,23 @@ def notebook_markdown(text: str) -> str:
         notebook = json.loads(text)
         language = notebook.get("metadata", {}).get("language_info", {}).get("name", "python")
         cells = [(cell["cell_type"], "".join(cell["source"]).strip("\n")) for cell in notebook["cells"]]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Unreadable("notebook: not nbformat 4 JSON") from None
-    parts = [f"```{language}\n{source}\n```" if kind == "code" else source for kind, source in cells if source]
+    parts = [_fenced(source, language) if kind == "code" else source for kind, source in cells if source]
     return "\n\n".join(parts) + "\n" if parts else ""
+
+
+def _fenced(code: str, language: str) -> str:
+    """The code in a fence that is longer than any in it."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", code)), default=0))
+    return f"{fence}{language}\n{code}\n{fence}"
 
 
 def read_pairs(lines: Iterable[str]) -> Iterator[tuple[dict[str, str], ...] | Unreadable]:
     """The conversation of each line, or why it has none.
 
-    A line is `{"messages": [{"role", "content"}, …]}`, or has `prompt` or `instruction` with `response` or `output`.
+    A line is `{"messages": [{"role", "content"}, …]}`, or has `prompt` or `instruction` with `response` or `output`;
+    the `input` that may come with an instruction ends the question.
     Roles alternate after an optional system message, and the assistant has the last word.
     """
     for number, line in enumerate(lines, 1):
@@ -192,13 +218,19 @@ def read_pairs(lines: Iterable[str]) -> Iterator[tuple[dict[str, str], ...] | Un
             continue
         try:
             yield _conversation(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            yield Unreadable(f"pair: line {number}: {str(error) or 'not a conversation'}")
+        except json.JSONDecodeError as error:
+            yield Unreadable(f"pair: line {number}: not JSON: {error.msg} at character {error.pos + 1}")
+        except ValueError as error:
+            yield Unreadable(f"pair: line {number}: {error}")
+        except (KeyError, TypeError, AttributeError, RecursionError):
+            yield Unreadable(f"pair: line {number}: not a conversation")
 
 
 def _conversation(value: Any) -> tuple[dict[str, str], ...]:
     if "messages" not in value:
         prompt, answer = value.get("prompt", value.get("instruction")), value.get("response", value.get("output"))
+        if prompt and value.get("input"):
+            prompt = f"{prompt}\n\n{value['input']}"
         value = {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]}
     messages = tuple({"role": message["role"], "content": message["content"]} for message in value["messages"])
     for message in messages:
@@ -206,6 +238,8 @@ def _conversation(value: Any) -> tuple[dict[str, str], ...]:
             raise ValueError(f"unknown role {message['role']!r}")
         if not isinstance(message["content"], str) or not message["content"].strip():
             raise ValueError("an empty message")
+        if not _encodable(message["content"]):
+            raise ValueError("half a surrogate pair")
     turns = messages[1:] if messages and messages[0]["role"] == "system" else messages
     if not turns or len(turns) % 2 or any(turn["role"] != KNOWN_ROLES[1 + i % 2] for i, turn in enumerate(turns)):
         raise ValueError("user and assistant have to take turns, the assistant last")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -45,13 +46,19 @@ def run(context: Context) -> Metrics:
             root = _root(source, context.base)
             for path in files:
                 bar.advance()
-                relative = path.relative_to(root).as_posix()
-                if path.suffix.lower() not in SUFFIXES:
-                    skipped[path.suffix.lower() or path.name] += 1
+                relative = _name(path, root)
+                suffix = PurePosixPath(relative).suffix.lower()
+                if suffix not in SUFFIXES:
+                    skipped[suffix or PurePosixPath(relative).name] += 1
                     continue
                 target = context.out / "files" / f"{index:03d}" / relative
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
+                try:
+                    shutil.copyfile(path, target)
+                except PermissionError as error:
+                    skipped["unreadable"] += 1
+                    context.warn(f"left out {source.folder}/{relative}: {error.strerror}")
+                    continue
                 entries.append(
                     {
                         "file": target.relative_to(context.out).as_posix(),
@@ -85,13 +92,18 @@ def fingerprint(sections: Mapping[str, Section], base: Path) -> Any:
     found = []
     for source in config.sources:
         root = _root(source, base)
-        stats = ((path.relative_to(root).as_posix(), path.stat()) for path in _files(source, base))
+        stats = ((_name(path, root), path.stat()) for path in _files(source, base))
         found.append([[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats])
     return hashlib.sha256(canonical(found)).hexdigest()
 
 
 def _root(source: FolderSource, base: Path) -> Path:
     return (base / Path(source.folder).expanduser()).resolve()
+
+
+def _name(path: Path, root: Path) -> str:
+    """The path below the folder. Bytes of a file name that are not UTF-8 are spelled `\\xe9`: a manifest cannot hold them."""
+    return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
 
 
 def _files(source: FolderSource, base: Path) -> Iterator[Path]:
@@ -106,7 +118,7 @@ def _files(source: FolderSource, base: Path) -> Iterator[Path]:
         relative = path.relative_to(root)
         if any(part.startswith(".") or part == "__pycache__" for part in relative.parts):
             continue
-        name = relative.as_posix()
+        name = _name(path, root)
         wanted = any(fnmatch.fnmatch(name, pattern) for pattern in source.include)
         if not wanted or any(fnmatch.fnmatch(name, pattern) for pattern in source.exclude):
             continue

@@ -1,21 +1,22 @@
-"""What every name of a Python program stands for: which variable of which scope, and whether it may have another name.
+"""What the names of a Python program stand for: which variable of which scope, and whether it may be renamed.
 
-libcst says in which scope a name stands. Whose variable it is follows here from the language reference (4.2, naming
-and binding): libcst orders accesses and assignments, and so finds two owners where a loop reads a variable above the
-line that assigns it.
+libcst says in which scope a name stands. Whose variable it is follows here from the language reference (4.2,
+naming and binding): libcst orders accesses and assignments, and so finds two owners where a loop reads a
+variable above the line that assigns it.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import libcst as cst
-    from libcst.metadata import Scope
+    from libcst.metadata import CodeSpan, ExpressionContext, Scope
 
 # Decorators that leave a function to this program alone. Others may register it, or call it with keywords.
 _PLAIN_DECORATOR = re.compile(
@@ -31,7 +32,7 @@ Span = tuple[int, int]
 
 @dataclass(eq=False)
 class Variable:
-    """One variable: its name, all its places (start and end in bytes), what it is, and whether its name must stay."""
+    """One variable: its name, its places (start and end in bytes), what it is, whether its name must stay."""
 
     name: str
     places: list[Span] = field(default_factory=list)
@@ -60,13 +61,15 @@ def read_names(source: str) -> Names | None:
     import libcst as cst
 
     try:
-        return _Reader(source).names()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes in the program's strings
+            return _Reader(source).names()
     except (cst.ParserSyntaxError, RecursionError, UnicodeError):
         return None
 
 
 class _Reader:
-    """Walks the tree once and notes what stands where; afterwards gives each name to the scope that owns it."""
+    """Walks the tree once and notes what stands where; then gives each name to the scope that owns it."""
 
     def __init__(self, source: str) -> None:
         import libcst as cst
@@ -75,9 +78,11 @@ class _Reader:
         self._cst, self._meta = cst, metadata
         self._module = cst.parse_module(source)
         wrapper = metadata.MetadataWrapper(self._module, unsafe_skip_copy=True)
-        providers = (metadata.ScopeProvider, metadata.ExpressionContextProvider, metadata.ByteSpanPositionProvider)
-        found = wrapper.resolve_many(providers)
-        self._scopes, self._contexts, self._spans = (found[provider] for provider in providers)
+        spans, contexts = metadata.ByteSpanPositionProvider, metadata.ExpressionContextProvider
+        found: Mapping[Any, Any] = wrapper.resolve_many([metadata.ScopeProvider, contexts, spans])
+        self._scopes: Mapping[cst.CSTNode, Scope] = found[metadata.ScopeProvider]
+        self._contexts: Mapping[cst.CSTNode, ExpressionContext] = found[contexts]
+        self._spans: Mapping[cst.CSTNode, CodeSpan] = found[spans]
 
         self._uses: list[tuple[cst.Name, Scope]] = []
         self._bound: dict[Scope, set[str]] = {}
@@ -98,7 +103,8 @@ class _Reader:
         self._harmless: set[cst.Name] = set()
         self._assembler_names: set[str] = set()
         self._in_assembler = self._in_annotation = False
-        self._star_import = self._star_call = self._asks_for_names = self._asks_for_doc = self._is_library = False
+        self._star_import = self._star_call = self._is_library = False
+        self._asks_for_names = self._asks_for_doc = False
 
     def names(self) -> Names:
         self._visit(self._module)
@@ -142,13 +148,14 @@ class _Reader:
         )
 
     def _acts(self, statement: cst.CSTNode) -> bool:
-        """Whether a statement of the module does more than define: a module without one is a library, known outside."""
+        """Whether a statement does more than define. A module without such a one is a library."""
         cst = self._cst
         if isinstance(statement, cst.If) and "__name__" in self._module.code_for_node(statement.test):
             return True
         if isinstance(statement, cst.SimpleStatementLine):
-            calls = [part.value for part in statement.body if isinstance(part, cst.Expr)]
-            return any(isinstance(call, cst.Call) and not _HOUSEKEEPING.fullmatch(self._module.code_for_node(call)) for call in calls)
+            values = [part.value for part in statement.body if isinstance(part, cst.Expr)]
+            calls = [self._module.code_for_node(value) for value in values if isinstance(value, cst.Call)]
+            return not all(map(_HOUSEKEEPING.fullmatch, calls))
         if isinstance(statement, cst.If | cst.Try | cst.IndentedBlock | cst.Else | cst.Finally):
             return any(map(self._acts, statement.children))
         return isinstance(statement, cst.While | cst.For | cst.With)
@@ -169,7 +176,7 @@ class _Reader:
         return None
 
     def _lookup(self, scope: Scope, name: str) -> Iterator[Scope]:
-        """The scopes in which a name is looked for, from inside out; functions do not see the class around them."""
+        """The scopes in which a name is looked for, from inside. Functions do not see the class around."""
         current, sees_class = scope, True
         while not isinstance(current, self._meta.BuiltinScope):
             declared = self._declared.get((current, name))
@@ -215,9 +222,10 @@ class _Reader:
     def _visit_Assign(self, node: cst.Assign) -> None:
         """`self.speed = speed` reads best with one word: the parameter stays."""
         for target in node.targets:
-            attribute, value = target.target, node.value
-            if isinstance(attribute, self._cst.Attribute) and isinstance(value, self._cst.Name):
-                if attribute.attr.value == value.value:
+            match target.target, node.value:
+                case self._cst.Attribute(attr=attribute), self._cst.Name() as value if (
+                    attribute.value == value.value
+                ):
                     self._fixed_nodes.add(value)
         self._visit_children(node)
 

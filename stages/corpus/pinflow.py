@@ -1,7 +1,8 @@
-"""Which integers of a program are pin numbers: followed from `Pin(...)`, `ADC(...)` and the buses back to where they are written.
+"""Which integers of a program are pin numbers.
 
-Names, attributes, parameters, loops over tuples and dictionaries are followed through all code of one text. Whatever a
-pin number is computed from, or cannot be followed, is a doubt.
+They are followed from `Pin(...)`, `ADC(...)` and the buses back to where they are written: through names,
+attributes, parameters, loops over tuples and dictionaries, in all code of one text. A pin number that is
+computed is a doubt.
 """
 
 from __future__ import annotations
@@ -9,24 +10,23 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
+from stages.corpus.bindings import Bindings, Steps, last_name, number_of
 from stages.corpus.boards import ESP8266, LINES, PICO, Board, Line, Wiring
-from stages.corpus.synonyms import words_of
+from stages.corpus.synonyms import word_set, words_of
 
-# How a value is taken from the expression it is bound to: an index, "each" element or key, or any of the "values".
-Steps = tuple[int | str, ...]
-
-_NOT_A_PIN = frozenset(
-    "count state value val values mode ms us s delay level code interval time timeout debounce mask bits width len length"
-    " total freq hz active old last prev previous name names map event events".split()
+_NOT_A_PIN = word_set(
+    "count state value val values mode ms us s delay level code interval time timeout debounce mask bits"
+    " width len length total freq hz active old last prev previous name names map event events"
 )
+_USES = {"Pin": "pin", "Signal": "pin", "PWM": "pwm", "ADC": "analog", "TouchPad": "fixed", "DAC": "fixed"}
 _BUSES = ("I2C", "SPI", "UART")
-_KNOWN_CLASSES = frozenset(
-    "Pin ADC PWM Signal I2C SPI UART SoftI2C SoftSPI Timer WDT RTC NeoPixel DHT11 DHT22 OneWire DS18X20 TouchPad DAC"
-    " Thread Lock Event Queue UUID WLAN BLE FrameBuffer Exception ValueError OSError RuntimeError SystemExit".split()
+_KNOWN_CLASSES = word_set(
+    "Pin ADC PWM Signal I2C SPI UART SoftI2C SoftSPI Timer WDT RTC NeoPixel DHT11 DHT22 OneWire DS18X20"
+    " TouchPad DAC Thread Lock Event Queue UUID WLAN BLE FrameBuffer Exception ValueError OSError"
+    " RuntimeError SystemExit"
 )
-_SAME_ELEMENTS = frozenset({"list", "tuple", "set", "sorted", "reversed", "iter"})
+_SAME_ELEMENTS = word_set("list tuple set sorted reversed iter")
 
 
 class Doubt(Exception):
@@ -34,203 +34,63 @@ class Doubt(Exception):
 
 
 def is_pin_name(name: str) -> bool:
-    """Whether a name says that it holds a pin's number: `LED_PIN`, `pin_button`, `PINS`, but not `pin_count`."""
+    """Whether a name says that it holds the number of a pin: `LED_PIN`, `PINS`, but not `pin_count`."""
     words = set(words_of(name))
     counted = "pins" in words and words & {"num", "number", "n", "max"}
     named = words & {"pin", "pins"} or ("gpio" in words and len(words) > 1)
     return bool(named) and not words & _NOT_A_PIN and not counted
 
 
-@dataclass(eq=False)
-class _Scope:
-    parent: _Scope | None
-    names: dict[str, list[tuple[ast.expr, Steps]]] = field(default_factory=dict)
-    of_class: bool = False
-
-    def bind(self, name: str, value: ast.expr, steps: Steps) -> None:
-        self.names.setdefault(name, []).append((value, steps))
-
-
-@dataclass(frozen=True)
-class _Callable:
-    """A function or class of the text; `returns` are what a function gives back."""
-
-    scope: _Scope
-    parameters: tuple[str, ...]
-    returns: tuple[ast.expr, ...]
-
-
 class PinFlow:
     """Reads the programs of one text.
 
-    `literals` are the pin numbers; their uses are entered in `wiring`. `suspects` are numbers given to classes that the
-    text does not define (`Servo(15)`), `shifts` those that may stand for a bit of a register.
+    `literals` are the pin numbers, by the id of their node; their uses are entered in `wiring`. `numbers` are
+    all integers, `suspects` those given to classes that the text does not define (`Servo(15)`), `shifts`
+    those that may stand for a bit of a register.
     """
 
     def __init__(self, board: Board, wiring: Wiring, programs: Iterable[ast.Module]) -> None:
         self._board, self._wiring = board, wiring
-        self.literals: dict[int, ast.Constant] = {}
+        self._known = Bindings(programs)
+        self.numbers, self.shifts = self._known.numbers, self._known.shifts
+        self.literals: dict[int, int] = {}
         self.suspects: set[int] = set()
-        self.shifts: set[int] = set()
-        self.numbers: set[int] = set()
         self._channels: set[int] = set()
-        self._module = _Scope(None)
-        self._attributes = _Scope(None)
-        self._scope_of: dict[int, _Scope] = {}
-        self._callables: dict[str, list[_Callable]] = {}
-        self._calls: list[ast.Call] = []
-        self._hints: list[tuple[str, ast.expr]] = []
-        self._compared: list[tuple[str, ast.Constant]] = []
         self._seen: set[tuple[int, str | Line, Steps]] = set()
-        for program in programs:
-            for statement in program.body:
-                self._collect(statement, self._module)
-        for call in self._calls:
-            self._pass_arguments(call)
-        for call in self._calls:
+        for call in self._known.calls:
             self._read_call(call)
-        for name, value in self._hints:
+        for name, value in self._known.described:
             self._hint(name, value)
-        for name, number in self._compared:
+        for name, number in self._known.compared:
             if number.value in wiring.uses:
                 self._hint(name, number)
-        for name, value in self._hints:
+        for name, value in self._known.described:
             self._fix_line(name, value)
 
-    # First pass: what is bound where
-
-    def _collect(self, node: ast.AST, scope: _Scope) -> None:
-        inner = scope
-        match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
-                inner = self._enter_function(node, scope)
-            case ast.ClassDef():
-                inner = _Scope(scope, of_class=True)
-                self._enter_class(node, inner)
-                return
-            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
-                inner = _Scope(scope)
-                for part in node.generators:
-                    self._bind(part.target, part.iter, ("each",), inner)
-            case ast.Assign():
-                for target in node.targets:
-                    self._bind(target, node.value, (), scope)
-            case ast.AnnAssign(value=ast.expr() as value):
-                self._bind(node.target, value, (), scope)
-            case ast.NamedExpr():
-                self._bind(node.target, node.value, (), scope)
-            case ast.AugAssign():
-                self._bind(node.target, ast.BinOp(node.target, node.op, node.value), (), scope)
-            case ast.For() | ast.AsyncFor():
-                self._bind(node.target, node.iter, ("each",), scope)
-            case ast.Call():
-                self._calls.append(node)
-            case ast.Name():
-                self._scope_of[id(node)] = scope
-            case ast.Dict():
-                for key, value in zip(node.keys, node.values, strict=True):
-                    if isinstance(key, ast.Constant) and isinstance(key.value, str):
-                        self._hints.append((key.value, value))
-            case ast.Compare(left=name, comparators=[ast.Constant() as value]) if _number(value) is not None:
-                self._compared.append((_last_name(name), value))
-            case ast.BinOp(op=ast.LShift(), right=ast.Constant(value=int() as bit)):
-                self.shifts.add(bit)
-            case ast.Constant(value=int() as number) if not isinstance(node.value, bool):
-                self.numbers.add(number)
-        for child in ast.iter_child_nodes(node):
-            self._collect(child, inner)
-
-    def _enter_function(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, scope: _Scope) -> _Scope:
-        inner = _Scope(scope)
-        arguments = node.args
-        positional = [*arguments.posonlyargs, *arguments.args]
-        pairs = [
-            *zip(positional[len(positional) - len(arguments.defaults) :], arguments.defaults, strict=True),
-            *((name, value) for name, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if value),
-        ]
-        for parameter, default in pairs:
-            inner.bind(parameter.arg, default, ())
-            self._hints.append((parameter.arg, default))
-        if not isinstance(node, ast.Lambda):
-            names = [parameter.arg for parameter in (*positional, *arguments.kwonlyargs)]
-            if scope.of_class and names[:1] in (["self"], ["cls"]):
-                names = names[1:]
-            returns = tuple(part.value for part in ast.walk(node) if isinstance(part, ast.Return) and part.value)
-            self._callables.setdefault(node.name, []).append(_Callable(inner, tuple(names), returns))
-        return inner
-
-    def _enter_class(self, node: ast.ClassDef, inner: _Scope) -> None:
-        for child in ast.iter_child_nodes(node):
-            self._collect(child, inner)
-        for name, values in inner.names.items():
-            for value, steps in values:
-                self._attributes.bind(name, value, steps)
-        made = [part.name for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
-        known = self._callables.get("__init__", [])
-        constructor = known[-1] if made else _Callable(inner, (), ())
-        self._callables.setdefault(node.name, []).append(_Callable(constructor.scope, constructor.parameters, ()))
-
-    def _bind(self, target: ast.expr, value: ast.expr, steps: Steps, scope: _Scope) -> None:
-        match target:
-            case ast.Name(id=name):
-                scope.bind(name, value, steps)
-                if not steps:
-                    self._hints.append((name, value))
-            case ast.Attribute(attr=name):
-                self._attributes.bind(name, value, steps)
-                if not steps:
-                    self._hints.append((name, value))
-            case ast.Tuple(elts=parts) | ast.List(elts=parts):
-                for index, part in enumerate(parts):
-                    if not steps and isinstance(value, ast.Tuple | ast.List) and len(value.elts) == len(parts):
-                        self._bind(part, value.elts[index], (), scope)
-                    else:
-                        self._bind(part, value, (*steps, index), scope)
-            case ast.Subscript(value=container):
-                self._bind(container, ast.List([value]), steps, scope)
-            case ast.Starred(value=part):
-                self._bind(part, value, (*steps, "rest"), scope)
-
-    def _pass_arguments(self, call: ast.Call) -> None:
-        for called in self._callables.get(_last_name(call.func), ()):
-            for position, argument in enumerate(call.args):
-                if isinstance(argument, ast.Starred):
-                    for name in called.parameters[position:]:
-                        called.scope.bind(name, argument.value, ("each",))
-                    break
-                if position < len(called.parameters):
-                    called.scope.bind(called.parameters[position], argument, ())
-            for keyword in call.keywords:
-                if keyword.arg in called.parameters:
-                    called.scope.bind(keyword.arg or "", keyword.value, ())
-
-    # Second pass: from each use back to the numbers
-
     def _read_call(self, call: ast.Call) -> None:
-        name = _last_name(call.func)
-        first = call.args[0] if call.args else next((k.value for k in call.keywords if k.arg in ("id", "pin", "dest")), None)
-        use = {"Pin": "pin", "Signal": "pin", "PWM": "pwm", "ADC": "analog", "TouchPad": "fixed", "DAC": "fixed"}.get(name)
-        if use and first is not None:
-            self._mark(first, use)
+        name = last_name(call.func)
+        first = _first_argument(call)
+        if name in _USES and first is not None:
+            self._mark(first, _USES[name])
         elif name in _BUSES or name in ("SoftI2C", "SoftSPI"):
             self._read_bus(name, call)
             return
-        elif name == "map" and len(call.args) == 2 and _last_name(call.args[0]) == "Pin":
+        elif name == "map" and len(call.args) == 2 and last_name(call.args[0]) == "Pin":
             self._mark(call.args[1], "pin", ("each",))
-        elif name[:1].isupper() and name not in _KNOWN_CLASSES and name not in self._callables:
-            numbers = [_number(argument) for argument in call.args]
+        elif name[:1].isupper() and name not in _KNOWN_CLASSES and name not in self._known.callables:
+            numbers = [number_of(argument) for argument in call.args]
             if None not in numbers:
                 self.suspects.update(number for number in numbers if number is not None)
         for keyword in call.keywords:
-            if keyword.arg in LINES and name not in self._callables:
+            if keyword.arg in LINES and name not in self._known.callables:
                 self._mark(keyword.value, "fixed")
             elif keyword.arg:
-                self._hints.append((keyword.arg, keyword.value))
+                self._known.described.append((keyword.arg, keyword.value))
 
     def _read_bus(self, name: str, call: ast.Call) -> None:
         kind = name.removeprefix("Soft")
         number: int | None = None
-        first = call.args[0] if call.args else next((k.value for k in call.keywords if k.arg == "id"), None)
+        first = _first_argument(call)
         if first is not None and (values := list(self._integers(first))) and len(set(values)) == 1:
             number = values[0]
         given = {keyword.arg for keyword in call.keywords}
@@ -238,11 +98,11 @@ class PinFlow:
         if name in _BUSES and not needed <= given and number is not None:
             self._wiring.reserved |= self._board.default_pins.get((kind, number), frozenset())
         for keyword in call.keywords:
-            if keyword.arg in ("sda", "scl", "tx", "rx", "miso", "mosi", "sck"):
+            if keyword.arg in LINES:
                 self._mark(keyword.value, self._bus_use(name, kind, number, keyword.arg))
             elif keyword.arg in ("cs", "rts", "cts"):
                 self._mark(keyword.value, "fixed")
-        if any(_last_name(getattr(argument, "func", argument)) == "Pin" for argument in call.args):
+        if any(last_name(getattr(argument, "func", argument)) == "Pin" for argument in call.args):
             raise Doubt("pins of a bus by position")
 
     def _bus_use(self, name: str, kind: str, number: int | None, line: str) -> str | Line:
@@ -260,10 +120,10 @@ class PinFlow:
             case ast.Constant(value=int() as number):
                 yield number
             case ast.Name():
-                for value, steps in self._bindings(node):
+                for value, steps in self._known.of_name(node):
                     if not steps and not isinstance(value, ast.Name):
                         yield from self._integers(value)
-            case ast.Call(args=[value, *_]) if _last_name(node.func) in ("const", "Pin"):
+            case ast.Call(args=[value, *_]) if last_name(node.func) in ("const", "Pin"):
                 yield from self._integers(value)
 
     def _hint(self, name: str, value: ast.expr) -> None:
@@ -285,7 +145,7 @@ class PinFlow:
 
     def _fix_line(self, name: str, value: ast.expr) -> None:
         """`sck = Pin(18)` without a bus that takes it: the line of some bus, but of which?"""
-        is_pin = is_pin_name(name) or (isinstance(value, ast.Call) and _last_name(value.func) == "Pin")
+        is_pin = is_pin_name(name) or (isinstance(value, ast.Call) and last_name(value.func) == "Pin")
         if is_pin and set(words_of(name)) & set(LINES):
             for number in self._integers(value):
                 uses = self._wiring.uses.get(number, set())
@@ -293,26 +153,20 @@ class PinFlow:
                     self._wiring.add(number, "fixed")
 
     def _constant(self, node: ast.expr) -> ast.Constant | None:
-        if isinstance(node, ast.Call) and _last_name(node.func) == "const" and len(node.args) == 1:
+        if isinstance(node, ast.Call) and last_name(node.func) == "const" and len(node.args) == 1:
             return self._constant(node.args[0])
-        return node if isinstance(node, ast.Constant) and _number(node) is not None else None
+        return node if isinstance(node, ast.Constant) and number_of(node) is not None else None
 
     def _record(self, node: ast.Constant, use: str | Line) -> None:
-        number: int = node.value
+        number = number_of(node)
+        if number is None:
+            return
         if use == "analog" and (self._board is ESP8266 or (self._board is PICO and number < 5)):
             self._channels.add(id(node))  # the number of a channel, not of a pin
             self._wiring.reserved |= {26 + number} & self._board.analog
             return
-        self.literals[id(node)] = node
+        self.literals[id(node)] = number
         self._wiring.add(number, use)
-
-    def _bindings(self, node: ast.Name) -> list[tuple[ast.expr, Steps]]:
-        scope: _Scope | None = self._scope_of.get(id(node))
-        while scope is not None:
-            if node.id in scope.names:
-                return scope.names[node.id]
-            scope = scope.parent
-        return []
 
     def _mark(self, node: ast.expr, use: str | Line, steps: Steps = ()) -> None:
         """Enter the numbers that an expression, or what `steps` take out of it, can be."""
@@ -321,10 +175,10 @@ class PinFlow:
         self._seen.add((id(node), use, steps))
         match node:
             case ast.Name():
-                for value, taken in self._bindings(node):
+                for value, taken in self._known.of_name(node):
                     self._mark(value, use, (*taken, *steps))
             case ast.Attribute(attr=name):
-                for value, taken in self._attributes.names.get(name) or self._module.names.get(name, ()):
+                for value, taken in self._known.of_attribute(name):
                     self._mark(value, use, (*taken, *steps))
             case ast.IfExp(body=one, orelse=other):
                 self._mark(one, use, steps)
@@ -342,7 +196,7 @@ class PinFlow:
                 self._mark_call(node, use, steps)
             case _ if steps:
                 self._mark_element(node, use, steps)
-            case ast.Constant() if _number(node) is not None:
+            case ast.Constant() if number_of(node) is not None:
                 self._record(node, use)
             case ast.Constant(value=str() as text):
                 self._record_name(text, use)
@@ -358,9 +212,9 @@ class PinFlow:
             raise Doubt("a pin is known by a name")
 
     def _mark_call(self, node: ast.Call, use: str | Line, steps: Steps) -> None:
-        name, arguments = _last_name(node.func), node.args
+        name, arguments = last_name(node.func), node.args
         match name, steps:
-            case ("Pin" | "const" | "int" | "PWM" | "ADC" | "Signal"), ():
+            case (("Pin" | "const" | "int" | "PWM" | "ADC" | "Signal"), ()):
                 for argument in arguments[:1]:
                     self._mark(argument, use)
             case "enumerate", ("each" | "values", 1, *rest) if arguments:
@@ -378,7 +232,7 @@ class PinFlow:
             case "range", _:
                 raise Doubt("pins by a range")
             case _:
-                for called in self._callables.get(name, ()):
+                for called in self._known.callables.get(name, ()):
                     for value in called.returns:
                         self._mark(value, use, steps)
 
@@ -391,10 +245,11 @@ class PinFlow:
                 for part in parts:
                     self._mark(part, use, rest)
             case ast.Dict():
-                taken = node.keys if step == "each" else node.values
-                for part in taken:
-                    if part is not None:
-                        self._mark(part, use, rest)
+                for key, value in zip(node.keys, node.values, strict=True):
+                    if step != "each":
+                        self._mark(value, use, rest)
+                    elif key is not None:
+                        self._mark(key, use, rest)
             case ast.ListComp() | ast.GeneratorExp() | ast.SetComp():
                 self._mark(node.elt, use, rest)
             case ast.DictComp():
@@ -407,10 +262,7 @@ class PinFlow:
                 raise Doubt("pins from something that is no list")
 
 
-def _last_name(node: ast.AST) -> str:
-    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
-
-
-def _number(node: ast.expr) -> int | None:
-    value = node.value if isinstance(node, ast.Constant) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def _first_argument(call: ast.Call) -> ast.expr | None:
+    if call.args:
+        return call.args[0]
+    return next((keyword.value for keyword in call.keywords if keyword.arg in ("id", "pin", "dest")), None)

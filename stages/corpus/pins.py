@@ -1,7 +1,7 @@
 """Other legal pins for the programs of a text, and for the prose, comments and prompts that speak of them.
 
-The numbers in code are found by following them (`pinflow`), those in words by how they are named (`pinwords`); `boards`
-deals the new ones. Where a number may be a pin and may be something else, there is no variant.
+The numbers in code are found by following them (`pinflow`), those in words by how they are named
+(`pinwords`); `boards` deals the new ones. Where a number may be a pin or something else, there is no variant.
 """
 
 from __future__ import annotations
@@ -12,35 +12,53 @@ import random
 import re
 import textwrap
 import tokenize
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from stages.corpus.boards import ESP32, ESP8266, PICO, Board, Wiring, board_of, deal
 from stages.corpus.pinflow import Doubt, PinFlow
-from stages.corpus.pinwords import Place, Run, Words, labelled, mentions, refuse_bare_numbers, refuse_facts, runs
+from stages.corpus.pinwords import (
+    Place,
+    Run,
+    Words,
+    labelled,
+    mentions,
+    refuse_bare_numbers,
+    refuse_facts,
+    runs,
+)
 
-_FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", re.M | re.S)
 _PYTHON = frozenset({"python", "python3", "py", "micropython"})
+_BLOCK = "if 1:\n"
 
 # Code whose pins are tied to each other, or to bits, in ways that are not followed.
 _TIED = re.compile(
     r"asm_pio|StateMachine|\bmem(?:8|16|32)\b|wake_on_ext|\bI2S\(|\bPCNT\b|Pin\.board|\bLAN\(|SDCard\(\w*slot"
 )
 _BUS_WORDS = re.compile(r"\b(?:SDA|SCL|SCK|MOSI|MISO|TXD?|RXD?|UART|I2C|I²C|SPI|CAN|I2S)\b", re.IGNORECASE)
-_ANALOG_WORDS = re.compile(r"analog|\bADC\b|potentiometer|photoresistor|\bLDR\b|voltage|thermistor", re.IGNORECASE)
-_PWM_WORDS = re.compile(r"\bPWM\b|servo|fade|\bdim\b|brightness|breath|tone|buzzer|motor|\bRGB\b", re.IGNORECASE)
+_ANALOG_WORDS = re.compile(
+    r"analog|\bADC\b|potentiometer|photoresistor|\bLDR\b|voltage|thermistor", re.IGNORECASE
+)
+_PWM_WORDS = re.compile(
+    r"\bPWM\b|servo|fade|\bdim\b|brightness|breath|tone|buzzer|motor|\bRGB\b", re.IGNORECASE
+)
 _ONBOARD = re.compile(r"on-?board|built-?in|internal led|blue led|(?:boot|flash) button", re.IGNORECASE)
-_BEYOND_GPIO16 = re.compile(r"PWM|irq|interrupt|PULL_|dht|onewire|neopixel|ws28|servo|I2C|deep ?sleep", re.IGNORECASE)
+_BEYOND_GPIO16 = re.compile(
+    r"PWM|irq|interrupt|PULL_|dht|onewire|neopixel|ws28|servo|I2C|deep ?sleep", re.IGNORECASE
+)
 _DIGITAL_LABEL = re.compile(r"\bD\d{1,2}\b")
-_NUMBERED_NAME = re.compile(r"(?:gp|gpio|pin|io|adc)_?(\d{1,2})|(?:led|button|btn|relay)_?(\d{2})", re.IGNORECASE)
+_NUMBERED_NAME = re.compile(
+    r"(?:gp|gpio|pin|io|adc)_?(\d{1,2})|(?:led|button|btn|relay)_?(\d{2})", re.IGNORECASE
+)
 _SHORT_NAME = re.compile(r"\bp(\d{1,2}) = (?:machine\.)?Pin\(")
-_BLOCK = "if 1:\n"
 
 
 @dataclass(frozen=True)
 class _Code:
-    """A program in one of the texts; `start` is its offset. Indented programs are parsed as the body of an `if`."""
+    """A program in one of the texts; `start` is its offset, `head` an `if` before it where it is indented."""
 
     text: int
     start: int
@@ -60,18 +78,19 @@ class _Code:
         return starts
 
     def offset(self, line: int, column: int) -> int:
-        """The offset in the text of a position as `tokenize` gives it: lines from 1, columns in characters."""
+        """The offset in the text of a line (from 1) and column (in characters) as `tokenize` gives them."""
         return self._line_starts[line - 1] + column
 
-    def places(self, literals: Mapping[int, ast.Constant]) -> Iterator[Place]:
-        """Where the literals stand that belong to this program."""
+    def places(self, literals: Mapping[int, int]) -> Iterator[Place]:
+        """Where those literals stand that belong to this program; they are known by the id of their node."""
         for node in ast.walk(self.tree):
-            if id(node) in literals and isinstance(node, ast.Constant):
+            if isinstance(node, ast.Constant) and id(node) in literals:
+                number = literals[id(node)]
                 before = self._lines[node.lineno - 1].encode()[: node.col_offset]
                 start = self.offset(node.lineno, len(before.decode()))
-                if not re.match(rf"{node.value}(?!\w)", self.content[start - self.start :]):
+                if not re.match(rf"{number}(?!\w)", self.content[start - self.start :]):
                     raise Doubt("a number inside of an f-string, or in another base")
-                yield Place(self.text, start, start + len(str(node.value)), node.value)
+                yield Place(self.text, start, start + len(str(number)), number)
 
     def tokens(self) -> Iterator[tokenize.TokenInfo]:
         try:
@@ -80,11 +99,11 @@ class _Code:
             raise Doubt("code that cannot be split into tokens") from error
 
     def words(self) -> Iterator[Words]:
-        """Its comments and strings; a string in triple quotes is a comment, too."""
+        """Its comments and strings; a string in triple quotes counts as a comment."""
         for token in self.tokens():
             name = tokenize.tok_name[token.type]
             if name in ("COMMENT", "STRING", "FSTRING_MIDDLE"):
-                comment = name == "COMMENT" or token.string.startswith(('"""', "'''"))
+                comment = name == "COMMENT" or token.string.startswith(('"' * 3, "'" * 3))
                 start = self.offset(*token.start)
                 yield Words(self.text, start, token.string, "comment" if comment else "string")
 
@@ -95,7 +114,7 @@ def fenced_python(text: str) -> list[str]:
 
 
 def change_pins(text: str, rng: random.Random) -> str | None:
-    """Give the pins in code (and, for Markdown text, the fenced code and the prose around it) other legal numbers.
+    """Give the pins in code (in Markdown, the fenced code and the prose around it) other legal numbers.
 
     One mapping, one to one, holds for the whole text. None where no pin can be changed with certainty.
     """
@@ -103,7 +122,9 @@ def change_pins(text: str, rng: random.Random) -> str | None:
     return changed[0] if changed else None
 
 
-def change_pins_in_messages(messages: Sequence[Mapping[str, str]], rng: random.Random) -> list[dict[str, str]] | None:
+def change_pins_in_messages(
+    messages: Sequence[Mapping[str, str]], rng: random.Random
+) -> list[dict[str, str]] | None:
     """The same, with one mapping across all turns, so that prompt, comments and code agree.
 
     Each message has a `content`; whatever else it has is kept.
@@ -128,7 +149,8 @@ def _changed(texts: Sequence[str], rng: random.Random) -> list[str]:
         raise Doubt("pins that are not known well enough")
     parts = [part for index, text in enumerate(texts) for part in _split(index, text)]
     code = [part for part in parts if isinstance(part, _Code)]
-    words = [part for part in parts if isinstance(part, Words)] + [span for part in code for span in part.words()]
+    words = [part for part in parts if isinstance(part, Words)]
+    words += [span for part in code for span in part.words()]
     for span in words:
         refuse_facts(span)
 
@@ -179,7 +201,9 @@ def _split(index: int, text: str) -> Iterator[_Code | Words]:
 def _parse(index: int, start: int, content: str) -> _Code | None:
     head = _BLOCK if content[:1].isspace() and content.strip() else ""
     try:
-        tree = ast.parse(head + content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes in the program's strings
+            tree = ast.parse(head + content)
     except (SyntaxError, ValueError, MemoryError):
         return None
     does_something = (ast.Import, ast.ImportFrom, ast.Assign, ast.Call, ast.FunctionDef, ast.ClassDef)
@@ -191,14 +215,14 @@ def _parse(index: int, start: int, content: str) -> _Code | None:
 def _enter_mentions(
     named: Iterable[Place], whole: str, beside_code: bool, board: Board, wiring: Wiring
 ) -> None:
-    """Enter the pins that only words name. Beside code they must be pins of the code, or else they may be anything."""
+    """Enter the pins that only words name. Beside code these may be anything, and are a doubt."""
     in_code = wiring.uses.keys() | wiring.reserved | ({23, 24, 25, 29} if board is PICO else set())
     unknown = sorted((place.number, place.use) for place in named if place.number not in in_code)
     if unknown and (beside_code or _BUS_WORDS.search(whole)):
         raise Doubt(f"pins that the code does not have: {unknown}")
     is_analog, is_pwm = _ANALOG_WORDS.search(whole), _PWM_WORDS.search(whole)
     for number, use in unknown:
-        if use in ("analog", "pwm", "pin"):
+        if use:
             wiring.add(number, use)
         elif board is ESP32 and number >= 32:
             wiring.add(number, "analog" if is_analog and number >= 34 else "fixed")
@@ -209,7 +233,7 @@ def _enter_mentions(
 
 
 def _enter_run(run: Run, beside_code: bool, wiring: Wiring) -> None:
-    """A range has to stay one; of pins that only words name it makes all between them pins."""
+    """A range has to stay one; where only words name pins it makes all between its ends pins."""
     numbers = range(run.first, run.last + 1)
     if len(numbers) > 1 and wiring.uses.keys() >= set(numbers):
         wiring.runs.add((run.first, run.last))
@@ -222,10 +246,10 @@ def _enter_run(run: Run, beside_code: bool, wiring: Wiring) -> None:
 
 
 def _fix_special_pins(board: Board, whole: str, wiring: Wiring) -> None:
-    """Pins that parts of the board itself are wired to, and GPIO16 of the ESP8266, which can do little."""
+    """Pins that some boards have wired to an LED, and GPIO16 of the ESP8266, which can do little."""
     if _ONBOARD.search(whole):
-        special = {ESP32.name: (5, 22), ESP8266.name: (16,)}.get(board.name, ())
-        for number in wiring.uses.keys() & set(special):
+        special = {ESP32.name: {5, 22}, ESP8266.name: {16}}.get(board.name, set())
+        for number in wiring.uses.keys() & special:
             wiring.add(number, "fixed")
     if board is ESP8266 and _BEYOND_GPIO16.search(whole):
         wiring.reserved.add(16)
@@ -233,15 +257,18 @@ def _fix_special_pins(board: Board, whole: str, wiring: Wiring) -> None:
 
 def _refuse_numbered_names(part: _Code, changing: Collection[int]) -> None:
     """`pin15 = Pin(15)`: the name would lie."""
+    numbers = [int(name) for name in _SHORT_NAME.findall(part.content)]
     for token in part.tokens():
         named = _NUMBERED_NAME.fullmatch(token.string) if token.type == tokenize.NAME else None
-        if named and int(named[1] or named[2]) in changing:
-            raise Doubt("a name that holds the number")
-    if any(int(name) in changing for name in _SHORT_NAME.findall(part.content)):
+        if named:
+            numbers.append(int(named[1] or named[2]))
+    if any(number in changing for number in numbers):
         raise Doubt("a name that holds the number")
 
 
-def _with_numbers(text: str, places: Iterable[Place], mapping: Mapping[int, int], labels: Sequence[int]) -> str:
+def _with_numbers(
+    text: str, places: Iterable[Place], mapping: Mapping[int, int], labels: Sequence[int]
+) -> str:
     pieces, done = [], 0
     for place in sorted(places, key=lambda place: place.start):
         if place.start >= done:

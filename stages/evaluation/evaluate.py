@@ -14,6 +14,7 @@ from pydantic import Field
 from pipeline.stage import Context, Metrics, Section, Stage
 from stages.corpus.documents import read_documents
 from stages.release.runtime import Runtime
+from stages.tokens.chat import Message, with_system
 from stages.tokens.encoding import SentencePieceEncoding, load_encoding
 
 if TYPE_CHECKING:
@@ -55,8 +56,12 @@ def run(context: Context) -> Metrics:
         context.say(f"{name:<8} perplexity {found['perplexity']:.3f}, {found['bits_per_byte']:.3f} bits per byte")
 
     smallest = list(files)[-1]
+    system = json.loads((context.inputs["tokenize"] / "meta.json").read_bytes())["system"]
     with Runtime(files[smallest]) as runtime:
-        answers = [answer(runtime, encoding, prompt, config, context.seed) for prompt in config.prompts]
+        answers = [
+            answer(runtime, encoding, with_system([{"role": "user", "content": prompt}], system), config, context.seed)
+            for prompt in config.prompts
+        ]
     for prompt, text in zip(config.prompts, answers, strict=True):
         context.say(f"{smallest} · {prompt}")
         for line in text.splitlines():
@@ -123,9 +128,11 @@ def score(logits: Logits, windows: Sequence[Sequence[int]], size: int, advance: 
     }
 
 
-def answer(runtime: Runtime, encoding: SentencePieceEncoding, prompt: str, config: EvaluateConfig, seed: int) -> str:
-    """What a GGUF in llama.cpp says to a prompt in the chat format."""
-    ids, _ = encoding.encode_chat([{"role": "user", "content": prompt}], prompt=True)
+def answer(
+    runtime: Runtime, encoding: SentencePieceEncoding, messages: Sequence[Message], config: EvaluateConfig, seed: int
+) -> str:
+    """What a GGUF in llama.cpp says next in a conversation."""
+    ids, _ = encoding.encode_chat(messages, prompt=True)
     tokens = runtime.generate(ids, max_tokens=config.max_tokens, temperature=config.temperature, top_k=40, seed=seed)
     return encoding.decode(list(tokens))
 
@@ -136,6 +143,6 @@ STAGE = Stage(
     module=__name__,
     run=run,
     sections={"evaluate": EvaluateConfig},
-    needs=("export", "finetune", "tokenizer", "clean"),
+    needs=("export", "finetune", "tokenize", "tokenizer", "clean"),
     seeded=True,
 )

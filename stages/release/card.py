@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.console import size
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where training documents came from: their licence (SPDX), who has to be named, and how many there are."""
+
+    name: str
+    license: str
+    attribution: str
+    documents: int
+
+    @property
+    def terms(self) -> str:
+        """The licence, and who has to be named."""
+        return f"{self.license}, {self.attribution}" if self.attribution else self.license
+
+
 def model_card(
     name: str,
     shape: Mapping[str, Any],
-    sources: Mapping[str, tuple[str, int]],
+    sources: Sequence[Source],
     files: Mapping[str, Mapping[str, Any]],
     proof: Mapping[str, Any],
     chosen: str,
 ) -> str:
     """Markdown with the front matter that the HuggingFace Hub reads."""
     model = shape["model"]
-    data = "\n".join(f"| {source} | {license} | {count} |" for source, (license, count) in sources.items())
+    data = "\n".join(f"| {_cell(source.name)} | {_cell(source.terms)} | {source.documents} |" for source in sources)
     rows = "\n".join(f"| {entry['file']} | {quant} | {size(entry['bytes'])} |" for quant, entry in files.items())
     return f"""---
 library_name: transformers
@@ -62,3 +78,8 @@ In transformers, text that may hold the spelling of a special token (`<bos>`) is
 
 It knows what its few sources say and nothing else. It makes mistakes: read and test its code before a board runs it.
 """
+
+
+def _cell(text: str) -> str:
+    """A text that stays in its cell of a table."""
+    return text.replace("|", "\\|")

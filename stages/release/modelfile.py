@@ -8,12 +8,14 @@ import subprocess
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from stages.tokens.chat import CHAT_END, CHAT_START, OLLAMA_TEMPLATE
 from stages.tokens.encoding import EOS
 
-DEFAULT_HOST = "127.0.0.1:11434"
+PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,35 @@ def create_in_ollama(name: str, folder: Path) -> str | None:
     """Run `ollama create`; returns None where it worked, else why it did not, in words."""
     if shutil.which("ollama") is None:
         return "no `ollama` command is on PATH (ollama.com/download); the release itself is complete"
-    host = os.environ.get("OLLAMA_HOST", DEFAULT_HOST)
-    url = host if "://" in host else f"http://{host.replace('0.0.0.0', '127.0.0.1')}"
+    url = ollama_url(os.environ.get("OLLAMA_HOST", ""))
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/api/version", timeout=5):
+        with direct.open(f"{url}/api/version", timeout=5):
             pass
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         return f"Ollama does not answer at {url} ({reason}); start it with: ollama serve"
-    done = subprocess.run(create_command(name, folder), check=False)
+    try:
+        done = subprocess.run(create_command(name, folder), check=False)
+    except OSError as error:
+        return f"`ollama` cannot be run: {error.strerror}"
     return None if done.returncode == 0 else f"`ollama create` ended with exit code {done.returncode}"
+
+
+def ollama_url(host: str) -> str:
+    """Where OLLAMA_HOST says that Ollama is, read as Ollama does (github.com/ollama/ollama, envconfig/config.go).
+
+    Every part may be left out: the scheme is http, the host this machine, the port 11434, or with a scheme its own.
+    An address that stands for all interfaces is asked on this machine.
+    """
+    scheme, _, rest = host.strip(" \"'").rpartition("://")
+    if rest.count(":") > 1 and "[" not in rest:
+        rest = f"[{rest}]"  # an IPv6 address alone
+    try:
+        parts = urlsplit(f"//{rest}")
+        name, port = parts.hostname or "127.0.0.1", parts.port
+    except ValueError:
+        return f"{scheme or 'http'}://{rest}"
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
+    name = f"[{name}]" if ":" in name else name
+    return f"{scheme or 'http'}://{name}:{port or PORTS.get(scheme, 11434)}{parts.path.rstrip('/')}"

@@ -30,6 +30,13 @@ OLLAMA_TEMPLATE = (
 )
 
 
+def with_system(messages: Sequence[Message], system: str) -> tuple[Message, ...]:
+    """The conversation led by a system message, unless it has one of its own or `system` is empty."""
+    if not system or messages[0]["role"] == "system":
+        return tuple(messages)
+    return ({"role": "system", "content": system}, *messages)
+
+
 @dataclass(frozen=True)
 class Part:
     """A stretch of a rendered conversation: a special token or a text, and whether the model learns to say it."""

@@ -13,15 +13,20 @@ from pydantic import Field
 from pipeline.errors import StageError
 from pipeline.stage import Context, Metrics, Section, Stage
 from stages.corpus.documents import Document, read_documents
+from stages.tokens.chat import with_system
 from stages.tokens.encoding import SentencePieceEncoding, load_encoding
 
 
 class TokenizeConfig(Section):
+    """`system` is what a chat starts with in Ollama; half of the conversations learn with it and half without."""
+
     context_length: Annotated[int, Field(ge=8, le=131_072, multiple_of=8)] = 512
+    system: str = "You are a helpful assistant that writes MicroPython code."
 
 
 def run(context: Context) -> Metrics:
-    context_length = context.section(TokenizeConfig).context_length
+    config = context.section(TokenizeConfig)
+    context_length = config.context_length
     encoding = load_encoding(context.inputs["tokenizer"])
     sides = {"train": context.inputs["augment"], "val": context.inputs["clean"] / "val"}
     metrics: dict[str, Any] = {"vocab_size": encoding.vocab_size, "context_length": context_length}
@@ -31,7 +36,7 @@ def run(context: Context) -> Metrics:
             texts = _advancing((d for d in documents if d.kind != "pair"), bar)
             pairs = _advancing((d for d in documents if d.kind == "pair"), bar)
             metrics[side] = write_texts(context.out, side, texts, encoding)
-            metrics[f"{side}_pairs"] = write_pairs(context.out, side, pairs, encoding, context_length)
+            metrics[f"{side}_pairs"] = write_pairs(context.out, side, pairs, encoding, config)
     for side in sides:
         if metrics[side]["tokens"] <= context_length:
             raise StageError(
@@ -45,6 +50,7 @@ def run(context: Context) -> Metrics:
         "bos_id": encoding.bos_id,
         "eos_id": encoding.eos_id,
         "pad_id": encoding.pad_id,
+        "system": config.system,
         "sides": {name: value for name, value in metrics.items() if isinstance(value, dict)},
     }
     (context.out / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
@@ -74,18 +80,20 @@ def write_texts(
 
 
 def write_pairs(
-    folder: Path, side: str, documents: Iterable[Document], encoding: SentencePieceEncoding, context_length: int
+    folder: Path, side: str, documents: Iterable[Document], encoding: SentencePieceEncoding, config: TokenizeConfig
 ) -> dict[str, int]:
     """`<side>_pairs.bin`, `.idx` and `.mask` (uint8, 1 on what the assistant says).
 
-    A conversation of more than `context_length` + 1 tokens would be cut in its answer, so it is left out and counted.
+    Every second conversation is led by the system message. One of more than `context_length` + 1 tokens would be cut in
+    its answer, so it is left out and counted.
     """
     starts, tokens, too_long = [], 0, 0
     name = f"{side}_pairs"
     with (folder / f"{name}.bin").open("wb") as ids_file, (folder / f"{name}.mask").open("wb") as mask_file:
-        for document in documents:
-            ids, mask = encoding.encode_chat(document.messages)
-            if len(ids) > context_length + 1:
+        for number, document in enumerate(documents):
+            system = config.system if number % 2 else ""
+            ids, mask = encoding.encode_chat(with_system(document.messages, system))
+            if len(ids) > config.context_length + 1:
                 too_long += 1
                 continue
             np.asarray(ids, dtype=id_type(encoding.vocab_size)).tofile(ids_file)

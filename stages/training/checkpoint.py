@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipeline.store import sha256_file, write_atomic
+from pipeline.store import canonical, sha256_file, write_atomic
 from stages.training.model import Llama, load_weights, weights
 
 KEEP = 2
@@ -37,28 +39,38 @@ def save(folder: Path, model: Llama, optimizer: torch.optim.Optimizer, state: St
     save_file(weights(model), partial / "model.safetensors")
     save_file(_optimizer_tensors(optimizer), partial / "optimizer.safetensors")
     sums = {path.name: sha256_file(path) for path in sorted(partial.glob("*.safetensors"))}
-    write_atomic(partial / "state.json", json.dumps({**asdict(state), "sha256": sums}, indent=1).encode())
+    told = {"state": asdict(state), "sha256": {"state": _state_sum(asdict(state)), **sums}}
+    write_atomic(partial / "state.json", json.dumps(told, indent=1).encode())
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
-    for old in sorted(folder.glob("step-*"))[:-KEEP]:
+    for old in _by_step(folder)[:-KEEP]:
         shutil.rmtree(old)
     return final
 
 
 def load_newest(folder: Path, model: Llama, optimizer: torch.optim.Optimizer, warn: Callable[[str], None]) -> State:
     """Put a run back to its newest whole checkpoint; a damaged one is named and passed over. A fresh State if none."""
-    for path in sorted(folder.glob("step-*"), reverse=True):
+    for path in reversed(_by_step(folder)):
         try:
             told = json.loads((path / "state.json").read_bytes())
-            for name, digest in told.pop("sha256").items():
-                if sha256_file(path / name) != digest:
+            for name, digest in told["sha256"].items():
+                if digest != (_state_sum(told["state"]) if name == "state" else sha256_file(path / name)):
                     raise ValueError(f"{name} does not match its checksum")
             load_weights(model, path / "model.safetensors")
             _restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
-            return State(**told)
+            return State(**told["state"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             warn(f"{path.name} is damaged ({error}); trying the one before")
     return State()
+
+
+def _by_step(folder: Path) -> list[Path]:
+    """The checkpoints, oldest first; a name grows beyond its six digits after 999,999 steps."""
+    return sorted(folder.glob("step-*"), key=lambda path: (len(path.name), path.name))
+
+
+def _state_sum(state: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical(state)).hexdigest()
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,6 +47,7 @@ class TokenMeta:
     bos_id: int
     eos_id: int
     pad_id: int
+    system: str
     sides: dict[str, dict[str, int]]
 
 
@@ -57,7 +59,7 @@ class TextBatches:
     """Windows of a flat token file.
 
     Each epoch cuts the file into windows at an offset of its own and visits them in an order of its own, both drawn
-    from (seed, epoch), so that every token is seen once per epoch and never in the same window twice in a row.
+    from (seed, epoch). So no token is learnt twice in an epoch; less than two windows' worth at the ends is left out.
     The `<eos>` that ends a document is read as the `<bos>` of the next: as a target the model learns to say `<eos>`, as
     an input it meets `<bos>` where a text starts, just as every runtime will present it.
     """
@@ -73,6 +75,11 @@ class TextBatches:
     def epochs(self, batches: int) -> float:
         """How many times that many batches go through the training tokens."""
         return batches * self.batch_size / self.windows
+
+    def unigram_loss(self) -> float:
+        """Validation loss, nats per token, of guessing by frequency in training alone: what a network has to beat."""
+        counts = np.bincount(self.train, minlength=self.meta.vocab_size) + 1.0
+        return float(-np.log(counts / counts.sum())[self.val[1:]].mean())
 
     def batch(self, number: int) -> Batch:
         first = number * self.batch_size
@@ -131,8 +138,7 @@ class PairBatches:
         tokens = np.fromfile(folder / f"{name}.bin", dtype=self.meta.dtype).astype(np.int64)
         mask = np.fromfile(folder / f"{name}.mask", dtype=np.uint8).astype(bool)
         starts = np.fromfile(folder / f"{name}.idx", dtype="<i8")
-        ends = [*starts[1:], len(tokens)]
-        return [(tokens[a:b], mask[a:b]) for a, b in zip(starts, ends, strict=True)]
+        return [(tokens[a:b], mask[a:b]) for a, b in pairwise([*starts, len(tokens)])]
 
     def _pad(self, rows: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]) -> Batch:
         width = max(len(tokens) for tokens, _ in rows)

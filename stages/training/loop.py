@@ -25,6 +25,7 @@ from stages.training.optim import learning_rate_at, make_optimizer
 from stages.training.settings import TrainingConfig
 
 LOG = "metrics.jsonl"
+CALMER = "lower learning_rate or raise warmup_steps"
 
 
 def train(context: Context, model: Llama, batches: Batches, config: TrainingConfig) -> Metrics:
@@ -50,8 +51,9 @@ class Trainer:
             betas=(config.beta1, config.beta2),
         )
         self.folder = context.out / "checkpoints"
-        self.state = checkpoint.load_newest(self.folder, model, self.optimizer, context.warn)
+        # Trying the compiled model draws random numbers for dropout, so the random state is restored after it.
         self.forward: Callable[[Tensor], Tensor] = self._compiled() if config.compile else model
+        self.state = checkpoint.load_newest(self.folder, model, self.optimizer, context.warn)
         self.precision = resolve_precision(config.precision, self.device)
         self.validation = batches.validation()
         self.val_loss = math.nan
@@ -60,6 +62,8 @@ class Trainer:
         config, state = self.config, self.state
         if state.step:
             self.context.say(f"going on from step {state.step}")
+        for leftover in self.context.out.glob(".*.tmp"):
+            leftover.unlink()  # of a run that was killed while it wrote
         self._keep_log_until(state.step)
         saved = time.monotonic()
         with self.context.progress(config.max_steps, "steps") as bar, self.context.deferred_interrupts() as interrupted:
@@ -133,7 +137,7 @@ class Trainer:
         checkpoint.save(self.folder, self.model, self.optimizer, self.state)
         raise StageError(
             f"step {self.state.step + 1}: loss {loss}, gradient norm {norm}; the weights are untouched",
-            hint="lower learning_rate or raise warmup_steps",
+            hint=CALMER,
         )
 
     @torch.no_grad()
@@ -145,6 +149,8 @@ class Trainer:
         self.model.eval()
         losses = [float(self._loss_sum(batch)) for batch in self.validation]
         self.val_loss = math.fsum(losses) / max(sum(batch.counted for batch in self.validation), 1)
+        if not math.isfinite(self.val_loss):
+            raise StageError(f"step {self.state.step}: validation loss {self.val_loss}", hint=CALMER)
         record["val_loss"] = self.val_loss
         if self.val_loss < self.state.best_loss:
             self._keep(self.val_loss)

@@ -35,8 +35,14 @@ def run(context: Context) -> Metrics:
     metrics = loop.train(context, model, batches, config)
     side = batches.meta.sides["val"]
     bits = metrics["val_loss"] / math.log(2) * side["tokens"] / side["bytes"]
-    context.say(f"validation loss {metrics['val_loss']:.3f}, perplexity {metrics['perplexity']:.2f}")
-    return {**metrics, "epochs": round(epochs, 3), "bits_per_byte": round(bits, 4)}
+    unigram = batches.unigram_loss()
+    context.say(f"validation loss {metrics['val_loss']:.3f}, by frequency alone {unigram:.3f}; {bits:.3f} bits per byte")
+    return {
+        **metrics,
+        "unigram_loss": round(unigram, 6),
+        "bits_per_byte": round(bits, 4),
+        "epochs": round(epochs, 3),
+    }
 
 
 def estimate(sections: Mapping[str, Section]) -> list[str]:

@@ -43,8 +43,9 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
         if self.d_model % self.n_heads:
-            near = [d for d in range(self.d_model, 0, -1) if d % self.n_heads == 0][:1]
-            near.append(-(-self.d_model // self.n_heads) * self.n_heads)
+            even = 2 * self.n_heads  # a head has to be of even width
+            below = self.d_model // even * even
+            near = [width for width in (below, below + even) if width >= 8]
             raise section_error(
                 "d_model",
                 f"{self.d_model} is not divisible by n_heads {self.n_heads}; "

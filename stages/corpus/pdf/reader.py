@@ -48,8 +48,11 @@ class UnreadablePdf(Exception):
     """
 
     def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(reason, message)  # both, as an error that comes from another process is made of them
         self.reason = reason
+
+    def __str__(self) -> str:
+        return str(self.args[1])
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,8 @@ def _pages(path: Path, document: pymupdf.Document) -> list[Page]:
         raise UnreadablePdf("damaged", f"{path.name}: none of its {count} pages can be read")
     if pictures and chars < FEW_CHARS_PER_PAGE * count:
         raise UnreadablePdf("scanned", f"{path.name}: {count} pages of images without text; they need OCR")
+    if chars == 0 and document.is_repaired:
+        raise UnreadablePdf("damaged", f"{path.name} is cut off or damaged: no text can be found in it")
     if chars == 0:
         raise UnreadablePdf("empty", f"{path.name}: its {count} pages hold no text")
     return pages

@@ -1,0 +1,289 @@
+"""The HuggingFace directory: transformers computes the same logits, its tokenizer gives the same ids."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_gather import StageRun, run_stage
+
+from pipeline.errors import StageError
+from stages.corpus.documents import Document, Message, conversation_text, document_id, write_documents
+from stages.release import convert
+from stages.tokens import tokenizer
+from stages.tokens.encoding import SentencePieceEncoding, load_encoding
+
+SYSTEM = "Answer in code."
+SHAPE: dict[str, Any] = {"d_model": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "d_ff": 96, "rope_theta": 5e4}
+CONTEXT = 64
+
+NASTY = [
+    "def f(x):\n\tif x:\n\t\treturn  x\n\n\n    # trailing   \n",
+    "   leading spaces, tabs\t\t\tand\r\n line ends \u2028\u00a0\u3000",
+    "naïve café 漢字 ☃ 🐍🏽 e\u0301 \u2581 <bos> <eos> <pad> <unk> <|im_start|>user<|im_end|> <0x0A>",
+    "print(f'{1234567890:>{width}}')  # ½ ﬁ ²",
+    "", " ", "\n", "\x00\x01\x7f", "\ufeffBOM", "a" * 3000, "=" * 80, "\n" * 40, " " * 500,
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TinyRelease:
+    """The artifacts that the release wing reads, made from a random model and a real tokenizer."""
+
+    root: Path
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        return {name: self.root / name for name in ("clean", "tokenizer", "tokenize", "finetune", "convert", "export")}
+
+    @property
+    def encoding(self) -> SentencePieceEncoding:
+        return load_encoding(self.root / "tokenizer")
+
+    def copy(self, folder: Path) -> TinyRelease:
+        shutil.copytree(self.root, folder)
+        return TinyRelease(folder)
+
+    def convert(self) -> StageRun:
+        return run_stage(convert.STAGE, self.root / "convert", self.inputs)
+
+
+def program(index: int) -> str:
+    return (
+        f"from machine import Pin\nimport time\n\nled_{index} = Pin({index}, Pin.OUT)\n\n\ndef blink(count):\n"
+        f"    for step in range(count):\n        led_{index}.toggle()\n        time.sleep_ms({100 + index})  # pause\n"
+        f'\n\nprint("number {index}", blink({index}))\n'
+    )
+
+
+def corpus(count: int, source: str = "code", license: str = "MIT") -> list[Document]:
+    texts = [(f"{source}{i}.py", program(i)) for i in range(count)]
+    found = [Document(document_id(source, path), text, "code", source, path, license) for path, text in texts]
+    for index in range(2):
+        messages = (
+            {"role": "user", "content": f"Blink pin {index}."},
+            {"role": "assistant", "content": f"```python\n{program(index)}```"},
+        )
+        path = f"{index}.jsonl"
+        text = conversation_text(messages)
+        found.append(Document(document_id(source, path), text, "pair", source, path, license, {}, messages))
+    return found
+
+
+def make_release(root: Path, *, steps: int = 0, **shape: Any) -> TinyRelease:
+    """Artifacts up to `finetune`. The weights are drawn wide, so that a matrix in the wrong place shows.
+
+    After some `steps` of training the model is sure of its next token, as real ones are.
+    """
+    import torch
+
+    from stages.training.model import Llama, save_model
+    from stages.training.shape import ModelConfig
+
+    documents = corpus(12)
+    write_documents(root / "clean/train", documents[:10] + documents[12:13])
+    write_documents(root / "clean/val", documents[10:12] + documents[13:])
+    (root / "tokenizer").mkdir()
+    model_file = tokenizer.train((document.text for document in documents), 420)
+    (root / "tokenizer/tokenizer.model").write_bytes(model_file)
+    (root / "tokenize").mkdir()
+    (root / "tokenize/meta.json").write_text(json.dumps({"system": SYSTEM}))
+    torch.manual_seed(0)
+    model = Llama(ModelConfig.model_validate({**SHAPE, **shape}), 420, CONTEXT)
+    for parameter in model.parameters():
+        if parameter.dim() == 1:
+            torch.nn.init.uniform_(parameter, 0.5, 1.5)
+        else:
+            torch.nn.init.normal_(parameter, std=0.2)
+    encoding = load_encoding(root / "tokenizer")
+    train(model, [[encoding.bos_id, *encoding.encode(document.text)] for document in documents[:10]], steps)
+    (root / "finetune").mkdir()
+    save_model(root / "finetune", model)
+    return TinyRelease(root)
+
+
+def train(model: Any, texts: list[list[int]], steps: int) -> None:
+    import torch
+    import torch.nn.functional as F
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # such small matrices only wait for each other
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    rows = torch.tensor([text[: CONTEXT + 1] for text in texts])
+    for _ in range(steps):
+        optimizer.zero_grad()
+        F.cross_entropy(model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten()).backward()
+        optimizer.step()
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyRelease:
+    release = make_release(tmp_path_factory.mktemp("tiny") / "artifacts")
+    release.convert()
+    return release
+
+
+@pytest.fixture(scope="module")
+def huggingface(tiny: TinyRelease) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tiny.root / "convert")
+
+
+def ids_of(huggingface: Any, text: str) -> list[int]:
+    found: list[int] = huggingface.encode(text, add_special_tokens=False, split_special_tokens=True)
+    return found
+
+
+def logits_of(folder: Path, tokens: Sequence[int]) -> np.ndarray[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.no_grad():
+        return np.asarray(model(torch.tensor([list(tokens)])).logits[0])
+
+
+def trained_logits(folder: Path, tokens: Sequence[int]) -> np.ndarray[Any, Any]:
+    import torch
+
+    from stages.training.model import load_model
+
+    with torch.no_grad():
+        return np.asarray(load_model(folder)(torch.tensor([list(tokens)]))[0])
+
+
+def some_ids(count: int) -> list[int]:
+    return [int(token) for token in np.random.default_rng(0).integers(0, 420, count)]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {},
+        {"tie_embeddings": False, "n_kv_heads": 4},
+        {"n_kv_heads": 1, "n_layers": 1, "norm_eps": 1e-3, "rope_theta": 100.0},
+    ],
+    ids=["tied and grouped", "untied", "one key head"],
+)
+def test_logits_of_transformers_are_those_of_the_trained_model(tmp_path: Path, shape: dict[str, Any]) -> None:
+    release = make_release(tmp_path / "artifacts", **shape)
+    run = release.convert()
+    ids = some_ids(CONTEXT)
+    ours, theirs = trained_logits(release.root / "finetune", ids), logits_of(release.root / "convert", ids)
+    assert theirs.std() > 0.5 and np.abs(ours - theirs).max() <= 1e-4
+    assert 0 <= run.metrics["max_logit_difference"] <= 1e-4
+    assert run.metrics["tokens_compared"] == sum(
+        len(release.encoding.encode(document.text)) for document in [*corpus(12)[10:12], corpus(12)[13]]
+    )
+
+
+def test_the_directory_is_that_of_a_llama(tiny: TinyRelease) -> None:
+    from safetensors.numpy import load_file
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tiny.root / "convert"
+    config = LlamaConfig.from_pretrained(folder)
+    assert json.loads((folder / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]
+    assert (config.hidden_size, config.intermediate_size, config.num_hidden_layers) == (64, 96, 2)
+    assert (config.num_attention_heads, config.num_key_value_heads, config.head_dim) == (4, 2, 16)
+    assert (config.vocab_size, config.max_position_embeddings, config.tie_word_embeddings) == (420, CONTEXT, True)
+    assert config.rope_parameters["rope_theta"] == 5e4 and config.rms_norm_eps == 1e-5
+    assert (config.bos_token_id, config.eos_token_id, config.pad_token_id) == (1, 2, 3)
+    generation = json.loads((folder / "generation_config.json").read_text())
+    assert generation["eos_token_id"] == [2, tiny.encoding.token_id("<|im_end|>")]
+    wanted = {name: tuple(tensor.shape) for name, tensor in LlamaForCausalLM(config).state_dict().items()}
+    del wanted["lm_head.weight"]
+    assert {name: tensor.shape for name, tensor in load_file(folder / "model.safetensors").items()} == wanted
+    assert (folder / "tokenizer.model").read_bytes() == (tiny.root / "tokenizer/tokenizer.model").read_bytes()
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_ids_of_the_tokenizer_are_those_of_sentencepiece(tiny: TinyRelease, huggingface: Any, text: str) -> None:
+    ids = ids_of(huggingface, text)
+    assert ids == tiny.encoding.encode(text)
+    assert huggingface.decode(ids) == text.replace("\u2581", " ")
+
+
+COMMON = st.sampled_from([*" \t\n\r_=:()abcdef0123456789<|>\u2581é漢🐍", "<bos>", "<|im_end|>", "    ", "led_1", "Pin"])
+TEXTS = st.lists(st.one_of(COMMON, st.text(st.characters(codec="utf-8"), max_size=4)), max_size=30).map("".join)
+
+
+@settings(max_examples=400, deadline=None)
+@given(TEXTS)
+def test_ids_of_any_text(tiny: TinyRelease, huggingface: Any, text: str) -> None:
+    assert ids_of(huggingface, text) == tiny.encoding.encode(text)
+
+
+def test_special_tokens_are_read_only_where_they_are_meant(tiny: TinyRelease, huggingface: Any) -> None:
+    x = tiny.encoding.encode("x")
+    assert huggingface("x").input_ids == [1, *x]
+    assert huggingface("<bos>x<|im_end|>", add_special_tokens=False).input_ids == [
+        1, *x, tiny.encoding.token_id("<|im_end|>")
+    ]  # fmt: skip
+    assert not set(ids_of(huggingface, "<bos>x<|im_end|>")) & {0, 1, 2, 3, 4, 5}
+    assert huggingface.decode([1, *x, 2], skip_special_tokens=True) == "x"
+    names = ("bos_token", "eos_token", "unk_token", "pad_token")
+    assert [getattr(huggingface, name) for name in names] == ["<bos>", "<eos>", "<unk>", "<pad>"]
+    assert huggingface.model_max_length == CONTEXT
+
+
+@pytest.mark.parametrize("question", ["Blink {pin} 3.", "\n  Blink,\n\ttwice. ", "user\n", "```\nx\n```"])
+def test_a_prompt_in_transformers_has_the_ids_of_finetuning(tiny: TinyRelease, huggingface: Any, question: str) -> None:
+    messages: list[Message] = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question}]
+    for given in (messages, messages[1:]):
+        prompt = huggingface.apply_chat_template(given, add_generation_prompt=True, return_dict=False)
+        assert prompt == tiny.encoding.encode_chat(given, prompt=True)[0]
+        told = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in given)
+        assert huggingface.decode(prompt) == f"<bos>{told}<|im_start|>assistant\n"
+        answered = [*given, {"role": "assistant", "content": " led.on()\n"}]
+        whole = huggingface.apply_chat_template(answered, tokenize=False)
+        assert whole == f"<bos>{told}<|im_start|>assistant\n led.on()\n<|im_end|>\n"
+        assert huggingface.decode(tiny.encoding.encode_chat(answered)[0]) == whole
+
+
+def edit_weights(folder: Path, name: str, rows: Sequence[int]) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    weights[name] = np.ascontiguousarray(weights[name][list(rows)])
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_weights_in_another_place_are_found(tiny: TinyRelease, tmp_path: Path) -> None:
+    from stages.training.model import load_model
+
+    copy = tiny.copy(tmp_path / "copy")
+    model = load_model(copy.root / "finetune")
+    text = program(11)
+    assert convert.check_logits(copy.root / "convert", model, copy.encoding, text) <= 1e-4
+    edit_weights(copy.root / "convert", "model.layers.1.self_attn.k_proj.weight", [*range(16, 32), *range(16)])
+    with pytest.raises(StageError, match="logits of transformers differ by"):
+        convert.check_logits(copy.root / "convert", model, copy.encoding, text)
+
+
+def test_another_tokenizer_is_found(tiny: TinyRelease, tmp_path: Path) -> None:
+    folder = tiny.copy(tmp_path / "copy").root / "convert"
+    path = folder / "tokenizer.json"
+    told = json.loads(path.read_text())
+    told["model"]["merges"] = told["model"]["merges"][::-1]
+    path.write_text(json.dumps(told))
+    with pytest.raises(StageError, match="other ids for 'from machine"):
+        convert.check_tokens(folder, tiny.encoding, [program(0)])
+
+
+def test_a_tokenizer_of_another_size_is_refused(tiny: TinyRelease, tmp_path: Path) -> None:
+    copy = tiny.copy(tmp_path / "copy")
+    model_file = tokenizer.train((program(i) for i in range(12)), 400)
+    (copy.root / "tokenizer/tokenizer.model").write_bytes(model_file)
+    with pytest.raises(StageError, match="the tokenizer has 400 pieces, the embedding 420 rows"):
+        copy.convert()

@@ -1,0 +1,335 @@
+"""The release: what is in it, what proves it, and that `exports/` holds a whole one or the one before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from test_convert import (
+    CONTEXT,
+    NASTY,
+    SYSTEM,
+    TinyRelease,
+    corpus,
+    edit_weights,
+    logits_of,
+    make_release,
+    program,
+    some_ids,
+)
+from test_gather import StageRun, run_stage
+from test_modelfile import commands
+
+from pipeline.errors import StageError
+from stages.corpus.documents import write_documents
+from stages.release import export
+from stages.release.card import Source
+from stages.release.export import ExportConfig, combined_license, corpus_sources, publish
+from stages.release.quantize import QUANTS
+from stages.release.runtime import Runtime
+from stages.tokens import tokenizer
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyRelease:
+    release = make_release(tmp_path_factory.mktemp("tiny") / "artifacts", steps=60)
+    release.convert()
+    return release
+
+
+def exported(release: TinyRelease, out: Path, **config: Any) -> StageRun:
+    return run_stage(export.STAGE, out, release.inputs, name="tiny", export=config)
+
+
+@pytest.fixture(scope="module")
+def release(tiny: TinyRelease) -> StageRun:
+    return exported(tiny, tiny.root / "export", quant=["f16", "q8_0", "q4_k_m"], num_predict=99, temperature=0.5)
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def gguf_fields(path: Path) -> dict[str, Any]:
+    from gguf import GGUFReader
+
+    return {name: field.contents() for name, field in GGUFReader(path).fields.items()}
+
+
+def test_the_release_holds_every_file_and_its_checksum(release: StageRun) -> None:
+    files = files_below(release.out)
+    sums = files.pop("SHA256SUMS").decode()
+    assert dict(reversed(line.split("  ")) for line in sums.splitlines()) == {
+        name: hashlib.sha256(data).hexdigest() for name, data in files.items()
+    }
+    assert {name for name in files if "/" not in name} == {
+        "tiny-f16.gguf", "tiny-q8_0.gguf", "tiny-q4_k_m.gguf", "Modelfile", "README.md", "LICENSE",
+    }  # fmt: skip
+    assert {name.partition("/")[2] for name in files if "/" in name} == {
+        "config.json", "generation_config.json", "model.safetensors", "tokenizer.model", "tokenizer.json",
+        "tokenizer_config.json", "chat_template.jinja",
+    }  # fmt: skip
+
+
+def test_the_modelfile_names_the_best_small_file_and_the_system_message_of_finetuning(release: StageRun) -> None:
+    told = commands((release.out / "Modelfile").read_text())
+    values = dict(told)
+    assert values["FROM"] == "./tiny-q4_k_m.gguf" and release.metrics["modelfile"] == "tiny-q4_k_m.gguf"
+    assert (values["num_ctx"], values["num_predict"], values["temperature"]) == (str(CONTEXT), "99", "0.5")
+    assert values["SYSTEM"] == SYSTEM
+    assert values["LICENSE"] == (release.out / "LICENSE").read_text() == "Trained on:\n- code: MIT; 11 documents\n"
+    assert "| code | MIT | 11 |" in (release.out / "README.md").read_text()
+
+
+def test_each_gguf_says_what_it_is_and_where_its_data_come_from(release: StageRun) -> None:
+    for quant in ("f16", "q8_0", "q4_k_m"):
+        fields = gguf_fields(release.out / f"tiny-{quant}.gguf")
+        assert fields["general.name"] == "tiny" and fields["general.license"] == "MIT"
+        assert fields["general.file_type"] == QUANTS[quant].file_type
+        assert (fields["general.dataset.0.name"], fields["general.dataset.0.description"]) == ("code", "MIT")
+
+
+def test_llama_cpp_computes_what_transformers_computes(tiny: TinyRelease, release: StageRun) -> None:
+    ids = some_ids(CONTEXT)
+    theirs = logits_of(release.out / "huggingface", ids)
+    with Runtime(release.out / "tiny-f16.gguf") as runtime:
+        ours = runtime.logits(ids)
+        for text in NASTY:
+            assert runtime.tokenize(text) == tiny.encoding.encode(text)
+        chat = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "\nBlink <bos>?"}]
+        rendered = "<bos>" + "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in chat[:1])
+        prompt = runtime.tokenize(rendered + "<|im_start|>assistant\n", parse_special=True)
+        assert prompt == tiny.encoding.encode_chat(chat[:1], prompt=True)[0]
+    assert np.abs(ours - theirs).max() < 0.01 * np.abs(theirs).max()
+    assert (ours.argmax(1) == theirs.argmax(1)).mean() >= 0.98
+    assert release.metrics["proof"]["top1_agreement_f16"] >= 0.99
+    documents = [*corpus(12)[10:12], corpus(12)[13]]
+    wanted = sum(len(tiny.encoding.encode(document.text)) for document in documents)
+    assert release.metrics["proof"]["tokens_compared"] == wanted
+
+
+def test_tensors_that_fall_back_are_told(release: StageRun) -> None:
+    files = release.metrics["files"]
+    assert files["f16"]["fallbacks"] == files["q8_0"]["fallbacks"] == {}
+    assert files["q4_k_m"]["fallbacks"]["blk.0.attn_q.weight"] == "Q5_0"  # rows of 64 hold no block of 256
+    assert any("tiny-q4_k_m.gguf" in line and "×256" in line for line in release.warned)
+    assert files["q8_0"]["bytes"] == (release.out / "tiny-q8_0.gguf").stat().st_size
+
+
+def test_a_release_without_f16_leaves_none_behind(tiny: TinyRelease, tmp_path: Path) -> None:
+    run = exported(tiny, tmp_path / "out", quant=["q8_0", "f32"])
+    assert {path.name for path in run.out.glob("*.gguf")} == {"tiny-q8_0.gguf", "tiny-f32.gguf"}
+    assert "f16" not in (run.out / "SHA256SUMS").read_text()
+    assert dict(commands((run.out / "Modelfile").read_text()))["FROM"] == "./tiny-q8_0.gguf"
+    ids = some_ids(CONTEXT)
+    with Runtime(run.out / "tiny-f32.gguf") as runtime:
+        ours = runtime.logits(ids)
+    assert np.abs(ours - logits_of(tiny.root / "convert", ids)).max() < 1e-3
+
+
+def test_quantisations_are_known_by_name_whatever_their_case() -> None:
+    config = ExportConfig.model_validate_json('{"quant": ["Q4_K_M", "q8_0", "q4_k_m"]}')
+    assert config.quant == ("q4_k_m", "q8_0")
+    with pytest.raises(ValidationError) as caught:
+        ExportConfig.model_validate_json('{"quant": ["q4_k_m", "q3_x", "int8"]}')
+    assert "unknown quantisation q3_x, int8; known: f32, f16, bf16, q8_0" in str(caught.value)
+    with pytest.raises(ValidationError):
+        ExportConfig.model_validate_json('{"quant": []}')
+
+
+def test_a_matrix_in_the_wrong_place_stops_the_release(tiny: TinyRelease, tmp_path: Path) -> None:
+    copy = tiny.copy(tmp_path / "copy")
+    for layer in range(2):
+        name = f"model.layers.{layer}.self_attn.k_proj.weight"
+        edit_weights(copy.root / "convert", name, [*range(16, 32), *range(16)])
+    with pytest.raises(StageError, match=r"agrees with the trained model on \d+\.\d% of tokens only"):
+        exported(copy, tmp_path / "out", quant=["f16"])
+
+
+def test_a_tokenizer_that_splits_otherwise_stops_the_release(tiny: TinyRelease, tmp_path: Path) -> None:
+    copy = tiny.copy(tmp_path / "copy")
+    other = tokenizer.train((program(i).replace("led", "relay").replace("time", "clock") for i in range(12)), 420)
+    (copy.root / "convert/tokenizer.model").write_bytes(other)
+    with pytest.raises(StageError, match="other token ids for 'from machine"):
+        exported(copy, tmp_path / "out", quant=["f16"])
+
+
+def test_sources_are_told_apart_by_licence_and_attribution() -> None:
+    given = [*corpus(2, "b", "MIT"), *corpus(1, "a", "CC0-1.0"), *corpus(1, "b", "CC-BY-4.0")]
+    assert corpus_sources(given) == [
+        Source("a", "CC0-1.0", "", 3), Source("b", "CC-BY-4.0", "", 3), Source("b", "MIT", "", 4),
+    ]  # fmt: skip
+    assert corpus_sources([]) == []
+
+
+def test_every_licence_of_the_data_is_in_the_release(tiny: TinyRelease, tmp_path: Path) -> None:
+    copy = tiny.copy(tmp_path / "copy")
+    named = [document for document in corpus(3, "b", "MIT OR Apache-2.0") if document.kind == "code"]
+    named = [type(d)(**{**vars(d), "meta": {"attribution": "Ada Lovelace"}}) for d in named]
+    write_documents(copy.root / "clean/train", [*corpus(10, "a", "CC0-1.0"), *named])
+    run = exported(copy, tmp_path / "out", quant=["f16"])
+    fields = gguf_fields(run.out / "tiny-f16.gguf")
+    assert fields["general.license"] == "CC0-1.0 AND (MIT OR Apache-2.0)"
+    assert fields["general.dataset.1.description"] == "MIT OR Apache-2.0, Ada Lovelace"
+    wanted = "- b: MIT OR Apache-2.0, Ada Lovelace; 3 documents\n"
+    assert wanted in (run.out / "LICENSE").read_text() and wanted in (run.out / "Modelfile").read_text()
+    assert "| b | MIT OR Apache-2.0, Ada Lovelace | 3 |" in (run.out / "README.md").read_text()
+    assert combined_license([Source("b", "MIT OR Apache-2.0", "", 1)]) == "MIT OR Apache-2.0"
+
+
+def make_artifact(folder: Path, **texts: str) -> Path:
+    """A small artifact with checksums, as the export stage and the store leave one."""
+    (folder / "huggingface").mkdir(parents=True)
+    for name, text in {"Modelfile": "FROM ./x", "tiny-f16.gguf": "weights", **texts}.items():
+        (folder / name).write_text(text)
+    (folder / "huggingface/config.json").write_text("{}")
+    sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files_below(folder).items())
+    (folder / "SHA256SUMS").write_text(sums)
+    (folder / "manifest.json").write_text("{}")
+    return folder
+
+
+def released(folder: Path) -> dict[str, bytes]:
+    return {name: data for name, data in files_below(folder).items() if name != "manifest.json"}
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    return make_artifact(tmp_path / "first")
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Path:
+    return make_artifact(tmp_path / "second", **{"tiny-f16.gguf": "better weights", "README.md": "new"})
+
+
+@pytest.fixture
+def exports(tmp_path: Path) -> Path:
+    return tmp_path / "exports"
+
+
+def test_publishing_gives_the_command_for_ollama(first: Path, exports: Path) -> None:
+    told = publish(first, "tiny", exports)
+    assert told == f"ollama create tiny -f {exports}/tiny/Modelfile"
+    assert files_below(exports / "tiny") == released(first)
+    assert [path.name for path in exports.iterdir()] == ["tiny"]
+
+
+def test_publishing_again_touches_nothing(first: Path, exports: Path) -> None:
+    publish(first, "tiny", exports)
+    before = {path: path.stat().st_mtime_ns for path in exports.rglob("*")}
+    publish(first, "tiny", exports)
+    assert {path: path.stat().st_mtime_ns for path in exports.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "tiny-f16.gguf").write_text("wEights"),
+        lambda folder: (folder / "Modelfile").unlink(),
+        lambda folder: (folder / "SHA256SUMS").unlink(),
+        lambda folder: shutil.rmtree(folder),
+        lambda folder: (shutil.rmtree(folder / "huggingface"), (folder / "huggingface").write_text("no folder")),
+    ],
+    ids=["changed", "missing", "no sums", "gone", "another kind"],
+)
+def test_publishing_mends_what_is_damaged(first: Path, exports: Path, damage: Callable[[Path], Any]) -> None:
+    publish(first, "tiny", exports)
+    damage(exports / "tiny")
+    publish(first, "tiny", exports)
+    assert files_below(exports / "tiny") == released(first)
+
+
+def test_a_new_release_replaces_the_whole_of_the_old(first: Path, second: Path, exports: Path) -> None:
+    publish(second, "tiny", exports)
+    publish(first, "tiny", exports)
+    assert files_below(exports / "tiny") == released(first)
+    assert [path.name for path in exports.iterdir()] == ["tiny"]
+
+
+def _full(*args: Any, **kwargs: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("call", range(1, 4))
+def test_a_copy_that_fails_leaves_the_release_before(
+    first: Path, second: Path, exports: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    publish(first, "tiny", exports)
+    copy, calls = shutil.copy2, []
+
+    def fail_later(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        return _full() if len(calls) == call else copy(*args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises((OSError, shutil.Error), match="No space left"):
+        patch.setattr(shutil.copytree, "__kwdefaults__", None)
+        patch.setattr(shutil.copytree, "__defaults__", (False, None, fail_later, False, False))
+        publish(second, "tiny", exports)
+    assert len(calls) >= call
+    assert files_below(exports / "tiny") == released(first)
+    assert [path.name for path in exports.iterdir()] == ["tiny"]
+    publish(second, "tiny", exports)
+    assert files_below(exports / "tiny") == released(second)
+
+
+class Crash(BaseException):
+    """The end of the process, for a test."""
+
+
+def crash_between_the_renames(artifact: Path, exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename, calls = os.rename, []
+
+    def crash(*args: Any) -> None:
+        calls.append(args)
+        if len(calls) == 2:
+            raise Crash
+        rename(*args)
+
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(os, "rename", crash)
+        publish(artifact, "tiny", exports)
+    assert not (exports / "tiny").exists()
+
+
+@pytest.mark.parametrize("again", ["first", "second"])
+def test_a_crash_between_the_renames_heals(
+    first: Path, second: Path, exports: Path, monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    publish(first, "tiny", exports)
+    crash_between_the_renames(second, exports, monkeypatch)
+    wanted = {"first": first, "second": second}[again]
+    publish(wanted, "tiny", exports)
+    assert files_below(exports / "tiny") == released(wanted)
+    assert [path.name for path in exports.iterdir()] == ["tiny"]
+
+
+def test_a_crash_and_then_a_full_disk_leave_the_release_before(
+    first: Path, second: Path, exports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(first, "tiny", exports)
+    crash_between_the_renames(second, exports, monkeypatch)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(shutil, "copytree", _full)
+        publish(second, "tiny", exports)
+    assert files_below(exports / "tiny") == released(first)
+
+
+def test_a_damaged_artifact_is_not_published_over_a_good_release(first: Path, second: Path, exports: Path) -> None:
+    publish(first, "tiny", exports)
+    (second / "SHA256SUMS").unlink()
+    with pytest.raises(OSError, match="SHA256SUMS"):
+        publish(second, "tiny", exports)
+    assert files_below(exports / "tiny") == released(first)
+
+
+def test_the_metrics_can_be_kept_in_a_manifest(release: StageRun) -> None:
+    assert json.loads(json.dumps(release.metrics)) == release.metrics

@@ -1,0 +1,478 @@
+"""The training loop: what one step computes, what a run leaves behind, and that no interruption changes either."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from test_data import numbered, write_tokens
+from torch import Tensor
+
+from pipeline.errors import Interrupted, StageError
+from pipeline.interrupts import Interrupts
+from pipeline.stage import Context, Section
+from stages.training import checkpoint, loop, model
+from stages.training.data import Batch, Batches, TextBatches
+from stages.training.loop import Trainer, train
+from stages.training.model import Llama, load_model
+from stages.training.settings import TrainingConfig
+from stages.training.shape import ModelConfig
+
+VOCAB_SIZE, CONTEXT = 40, 8
+
+
+@dataclass
+class Bar:
+    """A progress bar that only counts, and calls `after` with the steps done."""
+
+    after: Callable[[float], None] = lambda done: None
+    done: float = 0
+
+    def advance(self, amount: float = 1, note: str | None = None) -> None:
+        self.done += amount
+        self.after(self.done)
+
+
+@dataclass
+class Stand:
+    """A context to train in, and what was said and warned of."""
+
+    out: Path
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    sections: Sequence[Section] = ()
+    seed: int = 7
+    bar: Bar = field(default_factory=Bar)
+    deferred: Callable[[], AbstractContextManager[Callable[[], bool]]] = lambda: nullcontext(lambda: False)
+    said: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
+
+    @property
+    def context(self) -> Context:
+        self.out.mkdir(parents=True, exist_ok=True)
+        return Context(
+            sections={str(index): section for index, section in enumerate(self.sections)},
+            inputs=self.inputs,
+            out=self.out,
+            seed=self.seed,
+            base=self.out,
+            name="tiny",
+            say=self.said.append,
+            warn=self.warned.append,
+            progress=lambda total, unit: nullcontext(self.bar),
+            deferred_interrupts=self.deferred,
+        )
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.out / "metrics.jsonl").read_text().splitlines()]
+
+
+@dataclass
+class Fixed:
+    """Batches from a list, over and over."""
+
+    batches: list[Batch]
+    held_back: list[Batch] = field(default_factory=list)
+
+    def batch(self, number: int) -> Batch:
+        return self.batches[number % len(self.batches)]
+
+    def validation(self) -> list[Batch]:
+        return self.held_back
+
+
+def tiny(dropout: float = 0.0, seed: int = 0) -> Llama:
+    torch.manual_seed(seed)
+    shape = ModelConfig(d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, d_ff=48, dropout=dropout)
+    return Llama(shape, VOCAB_SIZE, CONTEXT)
+
+
+def config(**values: Any) -> TrainingConfig:
+    quick = dict(precision="fp32", max_steps=6, learning_rate=0.01, min_lr=0.001, warmup_steps=2, eval_every=2)
+    return TrainingConfig(**(quick | values))
+
+
+def random_batch(seed: int, *, counted: int | None = None, rows: int = 2) -> Batch:
+    """Random tokens; with `counted`, a mask over that many of the targets."""
+    source = torch.Generator().manual_seed(seed)
+    inputs, targets = torch.randint(VOCAB_SIZE, (2, rows, CONTEXT), generator=source)
+    if counted is None:
+        return Batch(inputs, targets)
+    mask = torch.zeros(rows * CONTEXT, dtype=torch.bool)
+    mask[torch.randperm(rows * CONTEXT, generator=source)[:counted]] = True
+    return Batch(inputs, targets, mask.view(rows, CONTEXT))
+
+
+def by_hand(network: Llama, batches: Sequence[Batch]) -> float:
+    """Mean cross-entropy over all targets that count, by torch's own function."""
+    logits, targets = [], []
+    with torch.no_grad():
+        for batch in batches:
+            mask = torch.ones_like(batch.targets, dtype=torch.bool) if batch.mask is None else batch.mask
+            logits.append(network(batch.inputs)[mask])
+            targets.append(batch.targets[mask])
+    return F.cross_entropy(torch.cat(logits), torch.cat(targets)).item()
+
+
+def test_accumulated_masked_batches_make_the_same_step_as_one_large_batch(tmp_path: Path) -> None:
+    small = [random_batch(seed, counted=counted) for seed, counted in enumerate((1, 16, 0, 5))]
+    large = Batch(*(torch.cat(parts) for parts in zip(*((b.inputs, b.targets, b.mask) for b in small), strict=True)))
+    runs = []
+    for name, batches, accumulation in (("small", small, 4), ("large", [large], 1)):
+        stand, network = Stand(tmp_path / name), tiny()
+        train(stand.context, network, Fixed(batches), config(gradient_accumulation=accumulation))
+        runs.append((stand.log, network))
+    (log, network), (expected_log, expected) = runs
+    for record, other in zip(log, expected_log, strict=True):
+        assert record == pytest.approx(other, rel=1e-4)
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(tensor, expected.state_dict()[name], rtol=0, atol=2e-4, msg=name)
+
+    assert log[0]["loss"] == pytest.approx(by_hand(tiny(), small), rel=1e-5)
+    mean_of_means = sum(by_hand(tiny(), [batch]) for batch in small if batch.counted) / 3
+    assert abs(log[0]["loss"] - mean_of_means) > 1e-3  # the mistake that this test is about would show
+
+
+def test_the_norm_in_the_log_is_that_of_the_gradient_and_the_step_takes_the_clipped_one(tmp_path: Path) -> None:
+    batch = random_batch(0)
+    network = tiny()
+    loss = F.cross_entropy(network(batch.inputs).flatten(0, 1), batch.targets.flatten())
+    gradients = torch.autograd.grad(loss, list(network.parameters()))
+    norm = torch.cat([gradient.flatten() for gradient in gradients]).norm().item()
+
+    stand = Stand(tmp_path)
+    trainer = Trainer(stand.context, tiny(), Fixed([batch]), config(max_steps=1, grad_clip=norm / 3))
+    taken: list[Tensor] = []
+    trainer.optimizer.register_step_pre_hook(
+        lambda *_: taken.extend(p.grad.clone() for p in trainer.model.parameters() if p.grad is not None)
+    )
+    trainer.run()
+    assert stand.log[0]["grad_norm"] == pytest.approx(norm, rel=1e-4)
+    for gradient, clipped in zip(gradients, taken, strict=True):
+        torch.testing.assert_close(clipped, gradient / 3, rtol=1e-3, atol=1e-7)
+
+
+def test_the_log_has_a_line_per_step_with_the_rate_of_the_schedule(tmp_path: Path) -> None:
+    stand = Stand(tmp_path)
+    metrics = train(stand.context, tiny(), Fixed([random_batch(0)], [random_batch(1)]), config(max_steps=5))
+    assert [record["step"] for record in stand.log] == [1, 2, 3, 4, 5]
+    rates = [0.005, 0.01, 0.01, 0.0055 + 0.0045 * math.cos(math.pi / 3), 0.0055 + 0.0045 * math.cos(2 * math.pi / 3)]
+    assert [record["learning_rate"] for record in stand.log] == pytest.approx(rates)
+    assert [record["step"] for record in stand.log if "val_loss" in record] == [2, 4, 5]
+    assert metrics["steps"] == 5 and metrics["tokens"] == 5 * 2 * CONTEXT
+    assert metrics["parameters"] == tiny().config.parameters(VOCAB_SIZE)
+    assert stand.bar.done == 5
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_the_weights_of_the_best_validation_loss_are_kept_and_their_loss_is_true(tmp_path: Path) -> None:
+    """Learning one text by heart makes another ever less likely, after the first steps."""
+    held_back = [random_batch(1, counted=9), random_batch(2, counted=3, rows=1)]
+    stand = Stand(tmp_path)
+    metrics = train(stand.context, tiny(), Fixed([random_batch(0)], held_back), config(max_steps=40, eval_every=1))
+    losses = {record["step"]: record["val_loss"] for record in stand.log}
+    assert metrics["best_step"] == min(losses, key=lambda step: losses[step])
+    assert 1 <= metrics["best_step"] < 40 and losses[40] > losses[metrics["best_step"]] + 0.5
+    best = by_hand(load_model(tmp_path), held_back)
+    assert metrics["val_loss"] == pytest.approx(best, abs=2e-6)
+    assert metrics["perplexity"] == pytest.approx(math.exp(best), rel=1e-4)
+
+
+def test_without_validation_the_last_weights_are_kept(tmp_path: Path) -> None:
+    network = tiny()
+    train(Stand(tmp_path).context, network, Fixed([random_batch(0)]), config(eval_every=4))
+    kept = load_model(tmp_path).state_dict()
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_number_that_is_not_finite_stops_the_run_with_the_weights_untouched(tmp_path: Path, where: str) -> None:
+    network = tiny()
+    at_step: list[dict[str, Tensor]] = []
+
+    def spoil(module: torch.nn.Module, inputs: tuple[Tensor], logits: Tensor) -> Tensor:
+        if module.training:
+            at_step.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
+        return logits * math.inf if where == "loss" and len(at_step) == 4 else logits
+
+    network.register_forward_hook(spoil)
+    network.norm.weight.register_hook(
+        lambda gradient: gradient * math.nan if where == "gradient" and len(at_step) == 4 else gradient
+    )
+    stand = Stand(tmp_path)
+    with pytest.raises(StageError, match="step 4: loss .*; the weights are untouched") as caught:
+        train(stand.context, network, Fixed([random_batch(0)], [random_batch(1)]), config(max_steps=9))
+    assert caught.value.hint is not None and "learning_rate" in caught.value.hint
+    assert len(at_step) == 4 and not torch.equal(at_step[2]["norm.weight"], at_step[3]["norm.weight"])
+    assert all(torch.equal(tensor, at_step[3][name]) for name, tensor in network.state_dict().items())
+    assert [record["step"] for record in stand.log] == [1, 2, 3]
+
+    saved = tiny(seed=1)
+    trainer = Trainer(stand.context, saved, Fixed([random_batch(0)], [random_batch(1)]), config(max_steps=9))
+    assert trainer.state.step == 3
+    assert all(torch.equal(tensor, at_step[3][name]) for name, tensor in saved.state_dict().items())
+
+
+def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    """A run that ends well leaves weights behind; without this it would end and leave none."""
+    network = tiny()
+    network.register_forward_hook(lambda module, inputs, logits: logits if module.training else logits * math.inf)
+    with pytest.raises(StageError, match="step 2: validation loss nan"):
+        train(Stand(tmp_path).context, network, Fixed([random_batch(0)], [random_batch(1)]), config())
+
+
+def test_precision_is_resolved_by_what_the_device_is_fast_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    for fast, precision in ((True, "bf16-mixed"), (False, "fp32")):
+        monkeypatch.setattr(loop, "fast_bf16", lambda fast=fast: fast)
+        assert loop.resolve_precision("auto", cpu) == precision
+        assert loop.resolve_precision("fp32", cpu) == "fp32"
+        assert loop.resolve_precision("bf16-mixed", cpu) == "bf16-mixed"
+
+
+def test_bf16_keeps_master_weights_and_optimizer_in_float32(tmp_path: Path) -> None:
+    network, seen = tiny(), set()
+    network.blocks[0].feed_forward.down.register_forward_hook(lambda *args: seen.add(args[2].dtype))  # type: ignore[union-attr, operator]
+    stand = Stand(tmp_path)
+    trainer = Trainer(stand.context, network, Fixed([random_batch(0)]), config(precision="bf16-mixed", max_steps=40))
+    trainer.run()
+    assert seen == {torch.bfloat16}
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    state = trainer.optimizer.state_dict()["state"]
+    assert {tensor.dtype for values in state.values() for tensor in values.values()} == {torch.float32}
+    assert stand.log[0]["loss"] == pytest.approx(by_hand(tiny(), [random_batch(0)]), rel=0.01)
+    assert stand.log[-1]["loss"] < 0.5 * stand.log[0]["loss"]
+
+
+def broken_compiler(module: object) -> Callable[..., Tensor]:
+    raise RuntimeError("no compiler here")
+
+
+def test_a_compiler_that_does_not_work_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", broken_compiler)
+    stand = Stand(tmp_path)
+    assert train(stand.context, tiny(), Fixed([random_batch(0)]), config(compile=True))["steps"] == 6
+    assert stand.warned == ["torch.compile does not work here (RuntimeError); training goes on without it"]
+
+
+def test_a_compiled_run_with_dropout_goes_on_as_if_it_had_not_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trying the compiled model draws random numbers; a resumed run must not have drawn them twice."""
+    monkeypatch.setattr(torch, "compile", lambda module: module)
+    wanted = config(compile=True)
+    whole, cut = Stand(tmp_path / "whole"), Stand(tmp_path / "cut")
+    train(whole.context, tiny(dropout=0.5), Fixed([random_batch(0)]), wanted)
+    cut.deferred = interrupted_after(cut, 3)
+    with pytest.raises(Interrupted):
+        train(cut.context, tiny(dropout=0.5), Fixed([random_batch(0)]), wanted)
+    cut.deferred = lambda: nullcontext(lambda: False)
+    train(cut.context, tiny(dropout=0.5), Fixed([random_batch(0)]), wanted)
+    assert outputs(cut.out) == outputs(whole.out)
+
+
+def interrupted_after(stand: Stand, steps: int) -> Callable[[], AbstractContextManager[Callable[[], bool]]]:
+    """Deferred interrupts as of a signal that comes during that step."""
+
+    @contextmanager
+    def deferred() -> Iterator[Callable[[], bool]]:
+        yield lambda: stand.bar.done >= steps
+        raise Interrupted("stopped", signal_number=signal.SIGTERM)
+
+    return deferred
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """Every file that a run leaves behind."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_interrupted_at_any_step_says_so_saves_it_and_goes_on_from_it(tmp_path: Path) -> None:
+    batches = Fixed([random_batch(seed) for seed in range(5)], [random_batch(9)])
+    whole = Stand(tmp_path / "whole")
+    expected = train(whole.context, tiny(dropout=0.2), batches, config())
+    for steps in range(1, 7):
+        cut = Stand(tmp_path / f"cut-{steps}")
+        cut.deferred = interrupted_after(cut, steps)
+        with pytest.raises(Interrupted):
+            train(cut.context, tiny(dropout=0.2), batches, config())
+        assert cut.said == [f"saved step {steps} of 6"]
+        cut.deferred = lambda: nullcontext(lambda: False)
+        metrics = train(cut.context, tiny(dropout=0.2, seed=steps), batches, config())
+        assert cut.said[1:] == [f"going on from step {steps}"]
+        assert outputs(cut.out) == outputs(whole.out)
+        for timed in (metrics, expected):
+            timed.pop("tokens_per_second", None)
+        assert metrics == expected
+
+
+# What follows runs in processes of its own that are killed. Their fork server has all modules loaded: lives are short.
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["torch._dynamo", __name__])
+KINDS = {"fp32": ("fp32", 0.0), "fp32-dropout": ("fp32", 0.2), "bf16-dropout": ("bf16-mixed", 0.2)}
+CHANGES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir"}
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def live(folder: Path, kind: str, die_before: int, terminate_after: int, tear: str) -> None:
+    """One life of a run of 6 steps with a checkpoint after each.
+
+    It ends by SIGKILL before its `die_before`-th operation on a file, by a SIGTERM during a step, or by SIGKILL when
+    half of a weights file is written (`tear` names the module that writes). A whole life leaves the count of operations.
+    """
+    operations = 0
+
+    def audit(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal operations
+        if event in CHANGES and (event != "open" or str(arguments[0]).startswith(str(folder / "out"))):
+            operations += 1
+            if operations == die_before:
+                die()
+
+    def terminate(done: float) -> None:
+        if terminate_after and done == terminate_after:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def torn(tensors: dict[str, Tensor], path: Path) -> None:
+        from safetensors.torch import save
+
+        if path.parent.name == ".step-000004" or tear == "model":
+            path.write_bytes(save(tensors)[:1000])
+            die()
+        path.write_bytes(save(tensors))
+
+    if tear == "checkpoint":
+        checkpoint.save_file = torn
+    elif tear == "model":
+        import safetensors.torch
+
+        safetensors.torch.save_file = lambda tensors, path: torn(tensors, path) if "out" in str(path) else None
+        checkpoint.save_file = safetensors.torch.save_file
+    precision, dropout = KINDS[kind]
+    batches: Batches = TextBatches(folder / "tokens", batch_size=2, seed=7, validation_tokens=40)
+    sys.addaudithook(audit)
+    try:
+        with Interrupts() as interrupts:
+            stand = Stand(folder / "out", bar=Bar(terminate), deferred=interrupts.deferred)
+            train(
+                stand.context,
+                tiny(dropout),
+                batches,
+                config(precision=precision, checkpoint_every_minutes=1e-9, gradient_accumulation=2),
+            )
+    except Interrupted as error:
+        raise SystemExit(error.exit_code) from None
+    finished = operations
+    (folder / "operations").write_text(str(finished))
+
+
+def run_life(folder: Path, kind: str, die_before: int = 0, terminate_after: int = 0, tear: str = "") -> int | None:
+    """The exit code of a life; minus 9 where it was killed."""
+    process = PROCESSES.Process(target=live, args=(folder, kind, die_before, terminate_after, tear))
+    process.start()
+    process.join(60)
+    assert not process.is_alive()
+    return process.exitcode
+
+
+def home(folder: Path) -> Path:
+    """A place for a run, with its tokens."""
+    tokens = [token % (VOCAB_SIZE - 4) + 4 for token in numbered(150)]
+    write_tokens(folder / "tokens", tokens, tokens[7:60], context_length=CONTEXT, vocab_size=VOCAB_SIZE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The home of an uninterrupted run of a kind; each is run once."""
+    done: dict[str, Path] = {}
+
+    def of(kind: str) -> Path:
+        if kind not in done:
+            folder = home(tmp_path_factory.mktemp(kind))
+            assert run_life(folder, kind) == 0
+            done[kind] = folder
+        return done[kind]
+
+    return of
+
+
+def test_an_uninterrupted_run_is_the_same_twice(tmp_path: Path, uninterrupted: Callable[[str], Path]) -> None:
+    first = outputs(uninterrupted("fp32-dropout") / "out")
+    assert sorted(first) == ["metrics.jsonl", "model.json", "model.safetensors"]
+    assert run_life(home(tmp_path), "fp32-dropout") == 0
+    assert outputs(tmp_path / "out") == first
+    assert first["model.safetensors"] != outputs(uninterrupted("fp32") / "out")["model.safetensors"]
+
+
+@pytest.mark.parametrize("moment", range(16))
+def test_kill_9_at_any_moment_then_the_same_again_gives_the_uninterrupted_result(
+    tmp_path: Path, uninterrupted: Callable[[str], Path], moment: int
+) -> None:
+    kind = list(KINDS)[moment % 3]
+    expected = uninterrupted(kind)
+    operations = int((expected / "operations").read_text())
+    assert run_life(home(tmp_path), kind, die_before=1 + moment * operations // 16) == -signal.SIGKILL
+    assert run_life(tmp_path, kind) == 0
+    assert outputs(tmp_path / "out") == outputs(expected / "out")
+
+
+@pytest.mark.parametrize("tear", ["checkpoint", "model"])
+def test_a_weights_file_that_was_half_written_is_not_believed(
+    tmp_path: Path, uninterrupted: Callable[[str], Path], tear: str
+) -> None:
+    assert run_life(home(tmp_path), "fp32-dropout", tear=tear) == -signal.SIGKILL
+    assert run_life(tmp_path, "fp32-dropout") == 0
+    assert outputs(tmp_path / "out") == outputs(uninterrupted("fp32-dropout") / "out")
+
+
+def test_a_run_killed_again_and_again_arrives(tmp_path: Path, uninterrupted: Callable[[str], Path]) -> None:
+    expected = uninterrupted("fp32-dropout")
+    lives = int((expected / "operations").read_text()) * 2 // 5
+    home(tmp_path)
+    codes = []
+    while not codes or codes[-1] == -signal.SIGKILL:
+        codes.append(run_life(tmp_path, "fp32-dropout", die_before=lives))
+        assert len(codes) < 20
+    assert codes[-1] == 0 and len(codes) > 3
+    assert outputs(tmp_path / "out") == outputs(expected / "out")
+
+
+@pytest.mark.parametrize(("kind", "step"), [("fp32", 1), ("fp32-dropout", 3), ("bf16-dropout", 5), ("fp32", 6)])
+def test_sigterm_ends_a_run_in_order_and_the_same_again_gives_the_uninterrupted_result(
+    tmp_path: Path, uninterrupted: Callable[[str], Path], kind: str, step: int
+) -> None:
+    assert run_life(home(tmp_path), kind, terminate_after=step) == 128 + signal.SIGTERM
+    assert max(path.name for path in (tmp_path / "out" / "checkpoints").iterdir()) == f"step-{step:06d}"
+    assert run_life(tmp_path, kind) == 0
+    assert outputs(tmp_path / "out") == outputs(uninterrupted(kind) / "out")
+
+
+def test_a_torn_line_of_the_log_is_written_anew(tmp_path: Path) -> None:
+    batches = Fixed([random_batch(0)], [random_batch(1)])
+    whole, cut = Stand(tmp_path / "whole"), Stand(tmp_path / "cut")
+    train(whole.context, tiny(), batches, config())
+    cut.deferred = interrupted_after(cut, 2)
+    with pytest.raises(Interrupted):
+        train(cut.context, tiny(), batches, config())
+    with (cut.out / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "loss": 2.5}\n{"step": 4, "lo')
+    cut.deferred = lambda: nullcontext(lambda: False)
+    train(cut.context, tiny(), batches, config())
+    assert outputs(cut.out) == outputs(whole.out)
