@@ -71,7 +71,7 @@ def duration(seconds: float) -> str:
 def size(count: float) -> str:
     """Bytes as people say them, in powers of 1000."""
     for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
+        if round(count, 1) < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"

@@ -104,10 +104,10 @@ def test_llama_cpp_computes_what_transformers_computes(tiny: TinyRelease, releas
         ours = runtime.logits(ids)
         for text in NASTY:
             assert runtime.tokenize(text) == tiny.encoding.encode(text)
-        chat = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "\nBlink <bos>?"}]
-        rendered = "<bos>" + "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in chat[:1])
+        chat = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "\n  Blink it,\n\ttwice. "}]
+        rendered = "<bos>" + "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in chat)
         prompt = runtime.tokenize(rendered + "<|im_start|>assistant\n", parse_special=True)
-        assert prompt == tiny.encoding.encode_chat(chat[:1], prompt=True)[0]
+        assert prompt == tiny.encoding.encode_chat(chat, prompt=True)[0]
     assert np.abs(ours - theirs).max() < 0.01 * np.abs(theirs).max()
     assert (ours.argmax(1) == theirs.argmax(1)).mean() >= 0.98
     assert release.metrics["proof"]["top1_agreement_f16"] >= 0.99

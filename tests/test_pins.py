@@ -1,4 +1,4 @@
-"""Pin changes against hand-written texts, the RP2040's function table, and what programs ask `machine` for."""
+"""Pin changes against hand-written texts, the RP2040's functions, and what programs ask `machine` for."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_rewrite import cases
 
 from stages.corpus.rewrite import change_pins, change_pins_in_messages, compiles, fenced_python
 
@@ -51,7 +52,7 @@ Made = tuple[str, list[Any], dict[str, Any]]
 
 
 class Part:
-    """Anything of `machine`: it notes what it is made with in `made`, pins by their numbers, and does nothing."""
+    """Anything of `machine`: it notes in `made` what it is made with, pins by their numbers."""
 
     IN = OUT = PULL_UP = 0
     made: list[Made]
@@ -78,37 +79,6 @@ def asked_for(source: str) -> list[Made]:
     return made
 
 
-PROGRAMS = {
-    "Pin": "from machine import Pin\nled = Pin(15, Pin.OUT)\n",
-    "machine.Pin": "import machine\nled = machine.Pin(15, machine.Pin.OUT)\n",
-    "constants": "LED_PIN = 15\nPIN_BUTTON = const(14)\nled = Pin(LED_PIN, Pin.OUT)\nb = Pin(PIN_BUTTON)\n",
-    "a constant without the word": "LED = 15\nx = Pin(LED)\n",
-    "two at once": "A, B = 2, 3\nx = Pin(A), Pin(B)\n",
-    "lists": "PINS = [2, 3, 4]\nleds = [Pin(n, Pin.OUT) for n in PINS]\n",
-    "a tuple without the word": "for number in (2, 3, 4):\n    Pin(number)\n",
-    "dictionaries": "KEYS = {'up': 10, 'down': 11}\nkeys = {name: Pin(n) for name, n in KEYS.items()}\n",
-    "enumerate, zip, index": (
-        "P = (2, 3)\nfor i, p in enumerate(P):\n    Pin(p)\nfor i, p in zip((1, 2), (4, 5)):\n    Pin(p)\nPin(P[1])\n"
-    ),
-    "pairs": "for a, b in ((2, 3), (4, 5)):\n    Pin(a), Pin(b)\n",
-    "parameters": "class Led:\n    def __init__(self, number, level=1):\n        self.pin = Pin(number, Pin.OUT)\nLed(15, 2)\nLed(number=14)\n",
-    "an inherited constructor": "class A:\n    def __init__(self, n):\n        Pin(n)\nclass B(A):\n    pass\nB(15)\n",
-    "starred parameters": "def go(a, b):\n    return Pin(a), Pin(b)\nWHEEL = (6, 7)\ngo(*WHEEL)\n",
-    "defaults": "def led(pin=15):\n    return Pin(pin)\nled()\n",
-    "attributes": "class A:\n    LED = 15\n    def __init__(self):\n        self.p = 14\n        Pin(self.p), Pin(A.LED)\nA()\n",
-    "a function's result": "def number():\n    return 15\nPin(number())\n",
-    "analog": "a = ADC(26)\nb = ADC(Pin(27))\n",
-    "pwm": "a = PWM(Pin(15))\nb = PWM(Pin(16))\n",
-    "i2c": "I2C(0, scl=Pin(17), sda=Pin(16), freq=400000)\nI2C(1, sda=Pin(2), scl=Pin(3))\n",
-    "i2c by names": "SDA_PIN = 4\nSCL_PIN = 5\nsda = Pin(SDA_PIN)\nscl = Pin(SCL_PIN)\nI2C(0, sda=sda, scl=scl)\n",
-    "spi": "SPI(0, 1000000, sck=Pin(18), mosi=Pin(19), miso=Pin(16))\ncs = Pin(17, Pin.OUT)\nSPI(1, sck=Pin(10), mosi=Pin(11))\n",
-    "uart": "UART(1, 9600, tx=Pin(4), rx=Pin(5))\nUART(0, 115200, tx=0, rx=1)\n",
-    "soft bus": "SoftI2C(scl=Pin(15), sda=Pin(14))\n",
-    "text": "Pin('GP15')\nprint('GP15')\n",
-    "other numbers": "x = Pin(15)\ny = [15, 150, 0x15, 1.15, 'a15']\nz = print(15)\n",
-}  # fmt: skip
-
-
 def assert_legal(made: list[Made]) -> None:
     """Every pin of a Pico program is one the RP2040 has for that use."""
     lines = {
@@ -126,7 +96,7 @@ def assert_legal(made: list[Made]) -> None:
             assert arguments[0] in PICO_DIGITAL | PICO_ANALOG
 
 
-@pytest.mark.parametrize("source", PROGRAMS.values(), ids=PROGRAMS.keys())
+@pytest.mark.parametrize("source", cases("pin_programs"))
 def test_programs_ask_for_other_pins_one_to_one(source: str) -> None:
     before = asked_for(source)
     found = variants(source)
@@ -150,7 +120,7 @@ def test_programs_ask_for_other_pins_one_to_one(source: str) -> None:
 
 
 def test_other_numbers_stay() -> None:
-    source = PROGRAMS["other numbers"]
+    source = "x = Pin(15)\ny = [15, 150, 0x15, 1.15, 'a15']\nz = print(15)\n"
     for variant in variants(source):
         assert variant.splitlines()[1:] == source.splitlines()[1:]
 
@@ -166,8 +136,9 @@ def test_one_mapping_for_code_comments_and_strings() -> None:
         others = numbers(variant, r"Pin\((\d+)")[-4:]
         assert len({new, *others}) == 5
         assert variant == (
-            f'"""Wiring: LED on GP{new}, buttons on GPIO {others[0]} and pin {others[1]}, GP{others[2]} and {others[3]};'
-            f' 15 mA at most."""\nled = Pin({new}, Pin.OUT)  # GPIO{new}, not GP150\n# led = Pin({new})\nLED_PIN = {new}\n'
+            f'"""Wiring: LED on GP{new}, buttons on GPIO {others[0]} and pin {others[1]},'
+            f' GP{others[2]} and {others[3]}; 15 mA at most."""\n'
+            f"led = Pin({new}, Pin.OUT)  # GPIO{new}, not GP150\n# led = Pin({new})\nLED_PIN = {new}\n"
             f"a, b, c, d = Pin({others[0]}), Pin({others[1]}), Pin({others[2]}), Pin({others[3]})\n"
             f'print("pin {new} blinks every 14 s", 15)\n'
         )
@@ -178,13 +149,18 @@ def test_markdown() -> None:
     text = (
         "# Blink\n\nConnect the LED to GP15 (`LED_PIN = 15`), then call `Pin(15, Pin.OUT)` 3 times.\n\n"
         "1. Wait 15 s.\n2. Done.\n\n```python\nLED_PIN = 15\nled = Pin(LED_PIN)\n```\n\n"
-        "   ```py\n   b = Pin(14)\n   ```\n\n| Part | Pin |\n|---|---|\n| LED | GP15 |\n\n```text\nGP14 --- button\n```\n"
+        "   ```py\n   b = Pin(14)\n   ```\n\n| Part | Pin |\n|---|---|\n| LED | GP15 |\n\n"
+        "```text\nGP14 --- button\n```\n"
     )
     for variant in variants(text):
         led, button = numbers(variant, r"LED_PIN = (\d+)\nled")[0], numbers(variant, r"b = Pin\((\d+)")[0]
         assert {led, button}.isdisjoint({14, 15})
         expected = text.replace("GP15", f"GP{led}").replace("LED_PIN = 15", f"LED_PIN = {led}")
-        expected = expected.replace("Pin(15", f"Pin({led}").replace("Pin(14", f"Pin({button}").replace("GP14", f"GP{button}")
+        expected = (
+            expected.replace("Pin(15", f"Pin({led}")
+            .replace("Pin(14", f"Pin({button}")
+            .replace("GP14", f"GP{button}")
+        )
         assert variant == expected
     assert variants(text)
 
@@ -192,12 +168,21 @@ def test_markdown() -> None:
 def test_messages_share_one_mapping() -> None:
     messages = [
         {"role": "system", "content": "You are brief."},
-        {"role": "user", "content": "Blink the LED on GP15 while the button on pin 14 is pressed, 15 times.", "id": "7"},
-        {"role": "assistant", "content": "GP15 is high while GP14 is low:\n\n```python\nled = Pin(15)\nb = Pin(14)\n```"},
+        {
+            "role": "user",
+            "content": "Blink the LED on GP15 while the button on pin 14 is pressed, 15 times.",
+            "id": "7",
+        },
+        {
+            "role": "assistant",
+            "content": "GP15 is high while GP14 is low:\n\n```python\nled = Pin(15)\nb = Pin(14)\n```",
+        },
         {"role": "user", "content": "and now GP13 instead of 15?"},
         {"role": "assistant", "content": "```python\nled = Pin(13)\nb = Pin(14)\n```"},
     ]
-    assert all(change_pins_in_messages(messages, random.Random(seed)) is None for seed in SEEDS)  # "instead of 15"
+    assert all(
+        change_pins_in_messages(messages, random.Random(seed)) is None for seed in SEEDS
+    )  # "instead of 15"
     messages[3]["content"] = "and now GP13?"
     for seed in SEEDS:
         changed = change_pins_in_messages(messages, random.Random(seed))
@@ -232,9 +217,12 @@ def test_prompts_without_code() -> None:
 
 
 def test_boards() -> None:
-    esp32 = "# ESP32\nled = Pin(18)\npot = ADC(Pin(34))\nI2C(0, scl=Pin(22), sda=Pin(21))\nUART(2, tx=17, rx=16)\nPin(0)\n"
+    esp32 = "# ESP32\nled = Pin(18)\npot = ADC(Pin(34))\nI2C(0, scl=Pin(22), sda=Pin(21))\n"
+    esp32 += "UART(2, tx=17, rx=16)\nPin(0)\n"
     for variant in variants(esp32):
-        assert set(numbers(variant, r"Pin\((\d+)")) - {numbers(variant, r"ADC\(Pin\((\d+)")[0], 0} <= ESP32_SAFE
+        assert (
+            set(numbers(variant, r"Pin\((\d+)")) - {numbers(variant, r"ADC\(Pin\((\d+)")[0], 0} <= ESP32_SAFE
+        )
         assert numbers(variant, r"ADC\(Pin\((\d+)")[0] in ESP32_ADC1
         assert set(numbers(variant, r"[tr]x=(\d+)")) <= ESP32_SAFE
         assert variant.endswith("Pin(0)\n")
@@ -243,14 +231,18 @@ def test_boards() -> None:
     for variant in variants(esp8266):
         led, sensor = numbers(variant, r"Pin\((\d+)")
         assert {led, sensor} <= ESP8266_GPIO - {14, 12}
-        assert variant.startswith(f"# NodeMCU: LED on D{labels.index(led)} (GPIO{led}), sensor on D{labels.index(sensor)}\n")
+        assert variant.startswith(
+            f"# NodeMCU: LED on D{labels.index(led)} (GPIO{led}), sensor on D{labels.index(sensor)}\n"
+        )
         assert variant.endswith("ADC(0)\n")
     for text in (esp32, esp8266):
         assert variants(text)
 
 
 def test_pins_that_stay_on_the_pico() -> None:
-    source = "led = Pin(25, Pin.OUT)  # on-board LED on GP25\nx = ADC(4)\ny = ADC(0)\nz = Pin(15)  # next to GP26\n"
+    source = (
+        "led = Pin(25, Pin.OUT)  # on-board LED on GP25\nx = ADC(4)\ny = ADC(0)\nz = Pin(15)  # by GP26\n"
+    )
     for variant in variants(source):
         assert variant == source.replace("15", str(numbers(variant, r"z = Pin\((\d+)")[0]))
     assert variants(source)
@@ -271,7 +263,9 @@ def test_pwm_slices_are_not_shared_anew() -> None:
 
 
 def test_ranges_stay_ranges() -> None:
-    source = '"""Rows on GP2-GP5, LED GP6."""\nROW_PINS = (2, 3, 4, 5)\nrows = [Pin(n) for n in ROW_PINS]\nled = Pin(6)\n'
+    source = (
+        "# Rows GP2-GP5, LED GP6.\nROW_PINS = (2, 3, 4, 5)\nrows = [Pin(n) for n in ROW_PINS]\nled = Pin(6)\n"
+    )
     for variant in variants(source):
         first, last, led = numbers(variant, r"GP(\d+)")
         assert f"ROW_PINS = ({first}, {first + 1}, {first + 2}, {last})" in variant
@@ -279,40 +273,7 @@ def test_ranges_stay_ranges() -> None:
     assert variants(source)
 
 
-DOUBTS = {
-    "no pins": "print(15)\n",
-    "prose without pins": "What is a coroutine?",
-    "unknown board": "# STM32 Nucleo\nPin(15)\n",
-    "two boards": "Blink GPIO 4 on an ESP32 or a Pico.",
-    "ESP32-S3": "Blink GPIO 4 on an ESP32-S3.",
-    "not a pin of the Pico": "Pin(40)\n",
-    "SDA where there is none": "I2C(0, sda=Pin(5), scl=Pin(4))\n",
-    "ADC where there is none": "ADC(Pin(15))\n",
-    "only the LED of the board": "led = Pin(25)\n",
-    "computed": "BASE_PIN = 2\nfor i in range(3):\n    Pin(BASE_PIN + i)\n",
-    "range": "for i in range(2, 8):\n    Pin(i)\n",
-    "state machine": "@rp2.asm_pio()\ndef f(): pass\nrp2.StateMachine(0, f, set_base=Pin(15))\n",
-    "registers": "led = Pin(15)\nmachine.mem32[0xD0000014] = 1 << 15\n",
-    "a bit that may be the pin": "led = Pin(15)\nmask = 1 << 15\n",
-    "a name with the number": "pin15 = Pin(15)\n",
-    "a short name with the number": "p15 = Pin(15)\n",
-    "a class that may take the pin": "from servos import Servo\nservo = Servo(15)\nled = Pin(15)\n",
-    "a bare number": "# the LED is on pin 15, the other one at 14\na = Pin(15), Pin(14)\n",
-    "rows": "```python\nP = (2, 3)\n[Pin(n) for n in P]\n```\nrows 2-3",
-    "a pin that the code does not have": "led = Pin(15)  # like GP16\n",
-    "a pin of the chip": "Pin(2)  # pin 2 of the sensor\n",
-    "physical": "Pin(15)  # physical pin 20\n",
-    "a fact": "Pin(5)\n# GP5 belongs to I2C0\n",
-    "another fact": "GPIO 34 is input only on the ESP32. Use GPIO 33.",
-    "code that cannot be parsed": "```python\nled = Pin(15\n```\nGP15",
-    "code outside of a fence": "Fix this:\nled = Pin(15)\nled.on()\n\nIt is on GP15.",
-    "a bus in words alone": "Scan I2C with SDA on GP4 and SCL on GP5.",
-    "another base": "Pin(0x0F)\n",
-    "a line of an unknown bus": "sck = Pin(18)\nDisplay(sck)\n",
-}
-
-
-@pytest.mark.parametrize("text", DOUBTS.values(), ids=DOUBTS.keys())
+@pytest.mark.parametrize("text", cases("pin_doubts"))
 def test_doubtful_texts_give_nothing(text: str) -> None:
     assert variants(text) == []
 
@@ -325,16 +286,22 @@ def test_names_with_pin_that_hold_no_pin() -> None:
 
 
 def test_the_same_seed_gives_the_same_variant() -> None:
-    assert variants(PROGRAMS["lists"]) == variants(PROGRAMS["lists"])
+    assert variants("PINS = [2, 3, 4]\n") == variants("PINS = [2, 3, 4]\n")
 
 
 def test_fenced_python() -> None:
-    text = "a\n```python\nx\n```\n```\nno\n```\n- b\n  ```py\n  if y:\n    z\n  ```\n~~~micropython\nw\n~~~\n```c\nv\n```"
+    text = "a\n```python\nx\n```\n```\nno\n```\n- b\n  ```py\n  if y:\n    z\n  ```\n"
+    text += "~~~micropython\nw\n~~~\n```c\nv\n```"
     assert fenced_python(text) == ["x\n", "if y:\n  z\n", "w\n"]
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.text() | st.lists(st.sampled_from(["GP15 ", "pin 3", "Pin(4)", "```python\n", "```\n", "LED_PIN = 5\n", "\n", "x"])).map("".join))
+@given(
+    st.text()
+    | st.lists(
+        st.sampled_from(["GP15 ", "pin 3", "Pin(4)", "```python\n", "```\n", "LED_PIN = 5\n", "\n", "x"])
+    ).map("".join)
+)
 def test_any_text(text: str) -> None:
     variant = change_pins(text, random.Random(1))
     if variant is not None:
@@ -355,9 +322,11 @@ def test_any_digital_pins(pins: list[int], seed: int) -> None:
 
 
 def assert_only_numbers_changed(before: str, after: str) -> None:
-    """In code only numbers, comments and strings change, one to one; what words name is a number of the code."""
+    """In code only numbers, comments and strings change, the numbers one to one."""
     mapping: dict[str, str] = {}
-    old_tokens, new_tokens = (list(tokenize.generate_tokens(io.StringIO(text).readline)) for text in (before, after))
+    old_tokens, new_tokens = (
+        list(tokenize.generate_tokens(io.StringIO(text).readline)) for text in (before, after)
+    )
     for old, new in zip(old_tokens, new_tokens, strict=True):
         if old.string != new.string:
             assert tokenize.tok_name[old.type] in {"NUMBER", "COMMENT", "STRING", "FSTRING_MIDDLE"}
@@ -391,10 +360,19 @@ def test_pairs_agree_after_the_change() -> None:
             messages = json.loads(line)["messages"]
             changed = change_pins_in_messages(messages, random.Random(number))
             for old, new in zip(messages, changed or messages, strict=True):
-                for before, after in zip(fenced_python(old["content"]), fenced_python(new["content"]), strict=True):
+                for before, after in zip(
+                    fenced_python(old["content"]), fenced_python(new["content"]), strict=True
+                ):
                     if before != after:
                         assert_only_numbers_changed(before, after)
             if changed:
-                mentioned = {int(n) for m in changed for n in re.findall(r"(?i)\bgp(?:io ?)?(\d+)", m["content"])}
-                coded = {int(n) for m in changed for code in fenced_python(m["content"]) for n in re.findall(r"\d+", code)}
+                mentioned = {
+                    int(n) for m in changed for n in re.findall(r"(?i)\bgp(?:io ?)?(\d+)", m["content"])
+                }
+                coded = {
+                    int(n)
+                    for m in changed
+                    for code in fenced_python(m["content"])
+                    for n in re.findall(r"\d+", code)
+                }
                 assert mentioned <= coded | {25}

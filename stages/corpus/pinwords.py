@@ -59,7 +59,7 @@ _OTHERS_PIN = re.compile(
 )
 # Code outside of fences, which is not followed.
 _UNFENCED = re.compile(
-    r"^(?:>>> |\.\.\. )?\s*(?:(?:import \w+|from \w+ import [\w, ]+)$|def \w+\("
+    r"^(?:>>> |\.\.\. )?[ \t]*(?:(?:import \w+|from \w+ import [\w, ]+)$|def \w+\("
     r"|\w+ = (?:\w+\.)?(?:Pin|PWM|ADC|I2C|SPI|UART)\()",
     re.MULTILINE,
 )
@@ -72,7 +72,7 @@ _NO_PIN_AFTER = word_set(
 )
 _LOOSELY_NAMED = re.compile(r"(?:GPIO|GP|pins?)[ #_:-]{0,2}(\d{1,2})(?!\d)", re.IGNORECASE)
 _WORD_BEFORE = re.compile(r"([A-Za-z]\w*) $")
-_LIST_ITEM = re.compile(r"^[\s#>*-]*\d+[.)]\s", re.MULTILINE)
+_LIST_ITEM = re.compile(r"^[ \t#>*-]*\d+[.)]\s", re.MULTILINE)
 
 Kind = Literal["prose", "comment", "string"]
 

@@ -19,13 +19,13 @@ _KEPT = re.compile(
     r"|^(?: {4}|\t|>>> )[^\n]*$|\b\w+(?:Error|Exception|Interrupt)\b(?::(?:[^\n.?!]|[.?!](?=\S))*)?",
     re.DOTALL | re.MULTILINE,
 )
-_NAMES = re.compile(r"\d+|\b\w*[A-Z_]\w*[A-Z0-9_]\w*\b|(?<=\S )[A-Z]\w+|\w+\.\w+", re.ASCII)
+_WORD = re.compile(r"(?P<inside>\S )?(?P<word>\w+(?:\.\w+)*)")
 _SENTENCE = re.compile(r"(?P<said>[^\n]*?)(?P<end>[.?!:](?=\s|$)|(?=\n|$))")
 _ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|vs|approx|no)\.", re.IGNORECASE)
 
 # What a board may be asked to do. Those marked * are nouns as well, and verbs only before an object.
 _BOARD_VERBS = word_set(
-    "animate average* blink broadcast calculate change* compute connect control* convert copy count*"
+    "animate average* blink* broadcast calculate change* compute connect control* convert copy count*"
     " debounce decode delete detect dim* display* download draw drive* echo* encode erase fade* fetch find"
     " flash* handle keep limit* list* listen load* log* map* measure mount move* open* parse ping* play*"
     " poll* print* publish pulse* put read receive record* remove rename restart rotate run* sample* save"
@@ -109,10 +109,20 @@ def rephrase(prompt: str, rng: random.Random) -> str | None:
     kept = [match[0] for match in _KEPT.finditer(prompt)]
     prose = _KEPT.sub("\0", prompt)
     changed = _with_other_phrases(_with_other_opening(prose, rng), rng)
-    if "\0" in prompt or changed == prose or _NAMES.findall(changed) != _NAMES.findall(prose):
+    if "\0" in prompt or changed == prose or _names(changed) != _names(prose):
         return None
     spans = iter(kept)
     return re.sub("\0", lambda match: next(spans), changed)
+
+
+def _names(prose: str) -> list[str]:
+    """Words that are no ordinary ones: numbers, names with dots, underscores or capitals."""
+    return [
+        match["word"]
+        for match in _WORD.finditer(prose)
+        if re.search(r"[\d_.]|[A-Z].*[A-Z]", match["word"])
+        or (match["inside"] and match["word"][0].isupper() and len(match["word"]) > 1)
+    ]
 
 
 def _with_other_opening(prose: str, rng: random.Random) -> str:
@@ -153,9 +163,10 @@ def _taken_apart(said: str) -> tuple[str, Sequence[str]]:
     core = said[wanted.end() :] if wanted else said
     verb, _, rest = core.partition(" ")
     verb = verb.lower()
-    if rest and (verb in _WRITES or (verb in _DOES and _MISTAKE.search(rest))):
+    does = rest and verb in _DOES and (not _DOES[verb] or _OBJECT.match(rest))
+    if rest and (verb in _WRITES or (does and _MISTAKE.search(rest))):
         return f"{verb} {rest}", _WRITE
-    if verb in _DOES and (not _DOES[verb] or _OBJECT.match(rest)) and rest:
+    if does:
         return f"{verb} {rest}", _DO
     return "", ()
 

@@ -147,7 +147,7 @@ def _mention(name: str, *, in_code: bool = False) -> re.Pattern[str]:
         return re.compile(whole)
     code = rf"{whole}(?=\((?!s\))|\[|\.\w| ?= ?[^=])"
     quoted = rf"`{name}(?!\w)"
-    described = rf"(?::(?:param|arg|type) (?:\w+ )?|^[\s#*\"'-]*)\b{name}(?=(?: \([^)\n]*\))?:)"
+    described = rf"(?::(?:param|arg|type) (?:\w+ )?|^[ \t#*\"'-]*)\b{name}(?=(?: \([^)\n]*\))?:)"
     return re.compile(f"{code}|{quoted}|{described}", re.MULTILINE)
 
 

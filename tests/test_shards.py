@@ -1,0 +1,114 @@
+"""Work in other processes: in order, with little in memory, and ended at its limits."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.shards import LimitExceeded, call_limited, map_ordered
+
+
+def slow_when_even(number: int) -> tuple[int, int]:
+    time.sleep(0.02 if number % 2 == 0 else 0)
+    return number, os.getpid()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_the_order_of_the_inputs(workers: int) -> None:
+    results = list(map_ordered(slow_when_even, range(21), workers=workers))
+    assert [number for number, _ in results] == list(range(21))
+    assert (os.getpid() in {pid for _, pid in results}) is (workers == 1)
+
+
+def test_no_input_gives_no_output() -> None:
+    assert list(map_ordered(math.sqrt, [], workers=2)) == []
+
+
+def test_inputs_are_taken_as_they_are_needed() -> None:
+    taken = 0
+
+    def inputs() -> Iterator[float]:
+        nonlocal taken
+        for number in range(10_000):
+            taken += 1
+            yield float(number)
+
+    results = map_ordered(math.sqrt, inputs(), workers=2)
+    assert [next(results) for _ in range(3)] == [0.0, 1.0, math.sqrt(2)]
+    assert taken <= 20
+    results.close()  # type: ignore[attr-defined]
+    assert taken <= 20
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_of_the_function_is_raised_here(workers: int) -> None:
+    results = map_ordered(math.sqrt, [4.0, -1.0, 9.0], workers=workers)
+    assert next(results) == 2.0
+    with pytest.raises(ValueError, match=r"math domain error|nonnegative"):
+        next(results)
+
+
+def limited(function: object, value: object, *, seconds: float = 30, megabytes: int = 2000) -> object:
+    return call_limited(function, value, timeout_seconds=seconds, max_memory_mb=megabytes)  # type: ignore[arg-type]
+
+
+def test_a_call_within_its_limits_returns_its_result() -> None:
+    assert limited(math.factorial, 20) == math.factorial(20)
+    assert limited(bytes, 10_000_000) == bytes(10_000_000)
+
+
+def test_a_call_that_takes_too_long_is_ended() -> None:
+    began = time.monotonic()
+    with pytest.raises(LimitExceeded, match=r"took longer than 0\.5 s"):
+        limited(time.sleep, 60, seconds=0.5)
+    assert time.monotonic() - began < 20
+
+
+def test_a_call_that_needs_too_much_memory_is_ended() -> None:
+    with pytest.raises(LimitExceeded, match="needed more than 500 MB"):
+        limited(bytearray, 10**9, megabytes=500)
+
+
+def test_a_call_that_dies_is_told_with_its_exit_code() -> None:
+    with pytest.raises(LimitExceeded, match=r"its process died \(exit 7; limit 2000 MB\)"):
+        limited(os._exit, 7)
+    with pytest.raises(LimitExceeded, match=r"its process died \(exit -9; "):
+        limited(kill_myself, signal.SIGKILL)
+
+
+def kill_myself(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def test_an_error_of_the_call_is_raised_here() -> None:
+    with pytest.raises(ValueError, match="invalid literal for int"):
+        limited(int, "x")
+    with pytest.raises(TypeError, match="pickle"):
+        limited(make_lock, None)
+
+
+def make_lock(_: object) -> object:
+    return threading.Lock()
+
+
+def children() -> set[str]:
+    return set(Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split())
+
+
+def test_nothing_is_left_running() -> None:
+    limited(math.sqrt, 4.0)  # starts multiprocessing's own helper process, which stays
+    before = children()
+    with pytest.raises(LimitExceeded):
+        limited(time.sleep, 60, seconds=0.1)
+    assert children() == before
+
+
+def test_ctrl_c_is_left_to_the_parent() -> None:
+    assert limited(signal.getsignal, signal.SIGINT) == signal.SIG_IGN
