@@ -32,11 +32,25 @@ def code_digests(stage: Stage) -> dict[str, str]:
 
 @cache
 def _module(name: str) -> tuple[str, tuple[str, ...]]:
-    spec = util.find_spec(name)
-    if spec is None or spec.origin is None:
+    """The digest of a module's source and the project modules it imports; an empty digest where there is no source."""
+    path = _source(name)
+    if path is None:
         return "", ()
-    source = Path(spec.origin).read_bytes()
+    source = path.read_bytes()
     return hashlib.sha256(source).hexdigest(), tuple(sorted(_imports(ast.parse(source))))
+
+
+@cache
+def _source(name: str) -> Path | None:
+    """The file of a module, found without importing it or what it lies in: that would take seconds."""
+    top, *inner = name.split(".")
+    spec = util.find_spec(top)
+    if spec is None or spec.origin is None:
+        return None
+    if not inner:
+        return Path(spec.origin)
+    path = Path(spec.origin).parent.joinpath(*inner)
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
 def _imports(tree: ast.AST) -> set[str]:
@@ -46,15 +60,7 @@ def _imports(tree: ast.AST) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in names if name.split(".")[0] in PACKAGES and _exists(name)}
-
-
-@cache
-def _exists(name: str) -> bool:
-    try:
-        return util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
+    return {name for name in names if name.split(".")[0] in PACKAGES and _source(name)}
 
 
 def package_versions() -> dict[str, str]:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec
 from pathlib import Path
@@ -241,6 +242,7 @@ def faulty_disk() -> type[FaultyDisk]:
 
 def install_road(deadly: str = "") -> None:
     """Make `from stages import ROAD` give the toy road, in a process that is only for that."""
+    os.fsync = lambda fd: None
     road = (replace(stage, run=killed_after(stage.run)) if stage.name == deadly else stage for stage in ROAD)
     sys.modules["stages"] = module_of(tuple(road))
 
@@ -269,11 +271,11 @@ class Answer:
 @pytest.fixture
 def command(toy: Toy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
     """Run a `pipeline` command on the toy road in this process."""
-    from pipeline import cli, hardware
+    cli = import_module("pipeline.cli")  # no import statement: the toy stages' code would be the whole project
 
     def run(*arguments: str) -> Answer:
         monkeypatch.setitem(sys.modules, "stages", module_of(toy.road))
-        monkeypatch.setattr(hardware, "cuda_devices", list)
+        monkeypatch.setattr("pipeline.hardware.cuda_devices", list)
         monkeypatch.chdir(toy.folder)
         monkeypatch.setattr(sys, "argv", ["pipeline", *arguments])
         capsys.readouterr()

@@ -18,7 +18,7 @@ from test_gather import StageRun, run_stage
 from pipeline import shards
 from stages.corpus import augment
 from stages.corpus.augment import AugmentConfig, Task, variants_of
-from stages.corpus.documents import Document, conversation_text, document_id, read_documents, write_documents
+from stages.corpus.documents import Document, Kind, conversation_text, document_id, read_documents, write_documents
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 BLINK = (
@@ -32,7 +32,7 @@ TALK = (
 
 
 def document(path: str, text: str = BLINK, messages: Sequence[Mapping[str, str]] = ()) -> Document:
-    kind = "pair" if messages else "code"
+    kind: Kind = "pair" if messages else "code"
     return Document(
         document_id("s", path), conversation_text(messages) if messages else text,
         kind, "s", path, "CC-BY-4.0", {"attribution": "Ada"}, tuple(messages),
@@ -41,7 +41,8 @@ def document(path: str, text: str = BLINK, messages: Sequence[Mapping[str, str]]
 
 def shipped(*, every: int) -> list[Document]:
     """Every so many programs, and conversations, of the shipped corpus."""
-    found = [document(path.name, path.read_text(encoding="utf-8")) for path in sorted(CORPUS.glob("code/*.py"))[::every]]
+    paths = sorted(CORPUS.glob("code/*.py"))[::every]
+    found = [document(path.name, path.read_text(encoding="utf-8")) for path in paths]
     for path in sorted(CORPUS.glob("pairs/*.jsonl")):
         lines = path.read_text(encoding="utf-8").split("\n")
         conversations = [json.loads(line)["messages"] for line in lines[::every] if line]
@@ -97,11 +98,10 @@ def test_every_variant_of_the_shipped_corpus_compiles_and_is_new() -> None:
 def test_a_variant_keeps_its_licence_and_says_what_it_is_of() -> None:
     for original in (document("blink.py"), document("talk", messages=TALK)):
         variants = variants_of(task(original))
-        assert variants and [variant.id for variant in variants] == [
-            f"{original.id}-{1 + i}" for i in range(3) if f"{original.id}-{1 + i}" in {v.id for v in variants}
-        ]
+        assert variants and len({variant.id for variant in variants} - {original.id}) == len(variants)
         for variant in variants:
-            assert (variant.source, variant.path, variant.license, variant.kind) == ("s", original.path, "CC-BY-4.0", original.kind)
+            assert (variant.path, variant.kind) == (original.path, original.kind)
+            assert (variant.source, variant.license) == ("s", "CC-BY-4.0")
             assert variant.meta["attribution"] == "Ada" and variant.meta["variant_of"] == original.id
             assert set(variant.meta["augmented"]) <= {"rename", "pins", "rephrase"}
             assert [m["role"] for m in variant.messages] == [m["role"] for m in original.messages]

@@ -59,7 +59,7 @@ def test_every_source_is_named_with_its_terms_and_every_file_with_its_size() -> 
 def test_the_figures_and_the_commands_are_those_of_this_model() -> None:
     text = " ".join(card().split())
     for told in (
-        "# tiny ", "d_model 64, 2 layers, 4 heads (2 for keys", "vocabulary 420, context 128", "12,345 token ids", "99.87%",
-        "ollama create tiny -f Modelfile && ollama run tiny", "llama-cli -m tiny-q8_0.gguf",
+        "# tiny ", "d_model 64, 2 layers, 4 heads (2 for keys", "vocabulary 420, context 128", "12,345 token ids",
+        "99.87%", "ollama create tiny -f Modelfile && ollama run tiny", "llama-cli -m tiny-q8_0.gguf",
     ):  # fmt: skip
         assert told in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from stages.tokens.chat import CHAT_MARKERS, CHAT_TEMPLATE, OLLAMA_TEMPLATE, Message, chat_parts, with_system
 
-contents = st.text(max_size=30) | st.sampled_from(["", "\n", " x ", "{{ bos_token }}", "{% raw %}", "<|im_end|>", "<b>&"])
+contents = st.text(max_size=30) | st.sampled_from(
+    ["", "\n", " x ", "{{ bos_token }}", "{% raw %}", "<|im_end|>", "<b>&"]
+)
 message = st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "assistant"]), "content": contents})
 talks = st.lists(message, max_size=5)
 
@@ -77,7 +80,9 @@ def test_only_answers_and_their_ends_are_learnt_and_only_markers_are_special(
 ) -> None:
     parts = list(chat_parts(messages, prompt=prompt))
     answers = [message["content"] for message in messages if message["role"] == "assistant"]
-    assert [part.text for part in parts if part.learned] == [text for answer in answers for text in (answer, "<|im_end|>")]
+    assert [part.text for part in parts if part.learned] == [
+        text for answer in answers for text in (answer, "<|im_end|>")
+    ]
     markers = [part.text for part in parts if part.special]
     assert markers == ["<|im_start|>", "<|im_end|>"] * len(messages) + ["<|im_start|>"] * prompt
     assert set(markers) <= set(CHAT_MARKERS)
@@ -89,7 +94,7 @@ def test_between_two_markers_there_is_one_part_save_that_an_answer_stands_apart(
 ) -> None:
     """The runtimes encode what stands between two special tokens in one go, and a prompt ends before the answer."""
     parts = list(chat_parts(messages, prompt=prompt))
-    for before, after in zip(parts, parts[1:], strict=False):
+    for before, after in pairwise(parts):
         assert before.special or after.special or (before.text == "assistant\n" and after.learned)
 
 

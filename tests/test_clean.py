@@ -19,11 +19,13 @@ from stages.corpus import clean
 from stages.corpus.clean import normalise, split
 from stages.corpus.documents import Document, Kind, document_id, read_documents, write_documents
 
-TEXT = st.text(st.one_of(st.sampled_from(" \t\n\r\x0c\x00\x85\u2028\ufeff'#"), st.characters(codec="utf-8")), max_size=60)
+BLANKS = st.sampled_from(" \t\n\r\x0c\x00\x85\u2028\ufeff'#")
+TEXT = st.text(st.one_of(BLANKS, st.characters(codec="utf-8")), max_size=60)
 
 
 def document(path: str, text: str = "", kind: Kind = "code", source: str = "s") -> Document:
-    return Document(document_id(source, path), text or f"value_of_{path} = 1  # long enough to stay\n", kind, source, path, "MIT")
+    text = text or f"value_of_{path} = 1  # long enough to stay\n"
+    return Document(document_id(source, path), text, kind, source, path, "MIT")
 
 
 def pair(path: str, *contents: str) -> Document:
@@ -110,9 +112,10 @@ def test_too_few_documents_is_an_error_with_a_way_out(tmp_path: Path) -> None:
         assert caught.value.hint and "min_chars" in caught.value.hint
 
 
-DOCUMENTS = st.lists(
-    st.tuples(st.sampled_from(["code", "docs", "pair"]), st.integers(1, 400)), min_size=2, max_size=40
-).map(lambda given: [document(str(i), "x" * size, kind) for i, (kind, size) in enumerate(given)])
+KINDS: tuple[Kind, ...] = ("code", "docs", "pair")
+DOCUMENTS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(1, 400)), min_size=2, max_size=40).map(
+    lambda given: [document(str(i), "x" * size, kind) for i, (kind, size) in enumerate(given)]
+)
 
 
 @given(DOCUMENTS, st.floats(0.01, 0.49), st.integers(0, 2**32 - 1))
@@ -150,11 +153,9 @@ def test_the_split_does_not_depend_on_the_order(
 
 def test_the_share_is_that_of_the_characters_of_each_kind() -> None:
     rng = random.Random(0)
-    documents = [
-        document(f"{kind}{i}", "x" * rng.randint(50, 150), kind) for kind in ("code", "docs", "pair") for i in range(400)
-    ]
+    documents = [document(f"{kind}{i}", "x" * rng.randint(50, 150), kind) for kind in KINDS for i in range(400)]
     _, val = split(documents, 0.05, 7)
-    for kind in ("code", "docs", "pair"):
+    for kind in KINDS:
         sizes = [sum(len(d.text) for d in side if d.kind == kind) for side in (documents, val)]
         assert 0.05 <= sizes[1] / sizes[0] <= 0.055
 

@@ -59,7 +59,7 @@ class TinyRelease:
 def program(index: int) -> str:
     return (
         f"from machine import Pin\nimport time\n\nled_{index} = Pin({index}, Pin.OUT)\n\n\ndef blink(count):\n"
-        f"    for step in range(count):\n        led_{index}.toggle()\n        time.sleep_ms({100 + index})  # pause\n"
+        f"    for step in range(count):\n        led_{index}.toggle()\n        time.sleep_ms({100 + index})  # a pause of ≈{index} ticks\n"
         f'\n\nprint("number {index}", blink({index}))\n'
     )
 
@@ -120,7 +120,7 @@ def train(model: Any, texts: list[list[int]], steps: int) -> None:
     rows = torch.tensor([text[: CONTEXT + 1] for text in texts])
     for _ in range(steps):
         optimizer.zero_grad()
-        F.cross_entropy(model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten()).backward()
+        F.cross_entropy(model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten()).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     torch.set_num_threads(threads)
 
@@ -240,12 +240,12 @@ def test_special_tokens_are_read_only_where_they_are_meant(tiny: TinyRelease, hu
 @pytest.mark.parametrize("question", ["Blink {pin} 3.", "\n  Blink,\n\ttwice. ", "user\n", "```\nx\n```"])
 def test_a_prompt_in_transformers_has_the_ids_of_finetuning(tiny: TinyRelease, huggingface: Any, question: str) -> None:
     messages: list[Message] = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question}]
-    for given in (messages, messages[1:]):
-        prompt = huggingface.apply_chat_template(given, add_generation_prompt=True, return_dict=False)
-        assert prompt == tiny.encoding.encode_chat(given, prompt=True)[0]
-        told = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in given)
+    for asked in (messages, messages[1:]):
+        prompt = huggingface.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+        assert prompt == tiny.encoding.encode_chat(asked, prompt=True)[0]
+        told = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in asked)
         assert huggingface.decode(prompt) == f"<bos>{told}<|im_start|>assistant\n"
-        answered = [*given, {"role": "assistant", "content": " led.on()\n"}]
+        answered = [*asked, {"role": "assistant", "content": " led.on()\n"}]
         whole = huggingface.apply_chat_template(answered, tokenize=False)
         assert whole == f"<bos>{told}<|im_start|>assistant\n led.on()\n<|im_end|>\n"
         assert huggingface.decode(tiny.encoding.encode_chat(answered)[0]) == whole

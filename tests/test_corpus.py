@@ -29,9 +29,7 @@ BOOK = CORPUS / "pdf" / "sensors_and_signals.pdf"
 SECRET_NAME = re.compile(r"pass(word|wd|phrase)?$|psk$|(^|_)key$|secret|token$|credential", re.IGNORECASE)
 PLACEHOLDER = re.compile(r"|\.{3}|\d{4}|YOUR_\w+|your-[\w-]+|[a-z_.]+\.json|<[^>]+>")
 # Reserved for examples (RFC 2606), private (RFC 1918), or where the licence stands.
-ADDRESS = re.compile(
-    r"https?://(example\.(com|org|net)|192\.168\.\d+\.\d+|10\.\d+\.\d+\.\d+|creativecommons\.org)"
-)
+ADDRESS = re.compile(r"https?://(example\.(com|org|net)|192\.168\.\d+\.\d+|10\.\d+\.\d+\.\d+|creativecommons\.org)")
 
 
 @cache
@@ -103,8 +101,8 @@ def test_there_is_as_much_of_each_kind_as_was_promised() -> None:
 
 def test_every_topic_of_the_mission_has_programs() -> None:
     topics = (
-        r"\bPin\(", r"\bPWM\(", r"\bADC\(", r"\bI2C\(", r"\bSPI\(", r"\bUART\(", r"\bTimer\(", r"\.irq\(", "import asyncio",
-        "import network", "import neopixel|import bitstream|NeoPixel", r"\bopen\(|os\.listdir", r"deepsleep\(", "@micropython.viper",
+        r"\bPin\(", r"\bPWM\(", r"\bADC\(", r"\bI2C\(", r"\bSPI\(", r"\bUART\(", r"\bTimer\(", r"\.irq\(",
+        "import asyncio", "import network", "NeoPixel", r"\bopen\(|os\.listdir", r"deepsleep\(", "@micropython.viper",
         "@micropython.native", r"\bstate\b", "import bluetooth", r"rp2\.asm_pio",
     )  # fmt: skip
     for topic in topics:
@@ -169,10 +167,10 @@ def secrets(code: str) -> Iterator[str]:
         pairs: list[tuple[str, ast.expr | None]] = []
         if isinstance(node, ast.Assign):
             for target in node.targets:
-                several = isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple)
-                names = target.elts if isinstance(target, ast.Tuple) else [target]
-                values = node.value.elts if several and isinstance(node.value, ast.Tuple) else [node.value] * len(names)
-                pairs += [(ast.unparse(name).rpartition(".")[2], value) for name, value in zip(names, values, strict=True)]
+                names, values = [target], [node.value]
+                if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                    names, values = target.elts, node.value.elts
+                pairs += zip((ast.unparse(name).rpartition(".")[2] for name in names), values, strict=True)
         elif isinstance(node, ast.Dict):
             pairs = [
                 (key.value, value) for key, value in zip(node.keys, node.values, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -143,6 +144,13 @@ def test_validation_reads_the_first_tokens_in_order_and_never_past_the_limit(
     assert inputs == numbered(100)[: len(inputs)] and targets == numbered(101)[1 : len(inputs) + 1]
     assert len(targets) <= limit
     assert all(same(a, b) for a, b in zip(found, batches.validation(), strict=True))
+
+
+def test_the_unigram_loss_is_that_of_frequencies_with_one_added_to_each(tmp_path: Path) -> None:
+    """Counts 3, 1, 0 over a vocabulary of 3 give chances 4/7, 2/7, 1/7; the first validation token is only read."""
+    folder = write_tokens(tmp_path, [0, 0, 1, 0], [2, 0, 1, 2, 2, 2], context_length=2, vocab_size=3)
+    expected = -(math.log(4 / 7) + math.log(2 / 7) + math.log(1 / 7)) / 3
+    assert texts(folder, validation_tokens=3).unigram_loss() == pytest.approx(expected)
 
 
 def test_ids_above_65535_are_read(tmp_path: Path) -> None:

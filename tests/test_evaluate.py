@@ -83,7 +83,8 @@ def test_no_more_texts_are_taken_than_it_needs(tiny: TinyRelease, tmp_path: Path
     write_documents(tmp_path, corpus(4))
     first = len(tiny.encoding.encode(program(0))) + 1
     for tokens, texts in ((1, 1), (first, 1), (first + 1, 2)):
-        assert validation_windows(tmp_path, tiny.encoding, tokens, CONTEXT)[1] == sum(len(program(i)) for i in range(texts))
+        _, size = validation_windows(tmp_path, tiny.encoding, tokens, CONTEXT)
+        assert size == sum(len(program(i).encode()) for i in range(texts))
 
 
 def test_scores_are_those_of_transformers(tiny: TinyRelease, run: StageRun) -> None:

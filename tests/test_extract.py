@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_gather import StageRun, gathered, run_stage, write_files
 
+from pipeline import shards
 from pipeline.errors import StageError
 from stages.corpus import extract
 from stages.corpus.documents import Document, read_documents
@@ -67,13 +69,14 @@ def reasons(run: StageRun) -> dict[str, list[str]]:
 
 
 def test_every_kind_of_file_becomes_documents(tmp_path: Path) -> None:
-    cells = [
+    cells: list[dict[str, Any]] = [
         {"cell_type": "markdown", "source": ["# ADC\n", "\n", "Reads a voltage.\n"]},
         {"cell_type": "code", "source": "x = 1\nprint(x)", "outputs": [{"text": "NOT THIS"}]},
     ]
     run = extracted(tmp_path, {
         **GOOD, "a.md": "# Title\n", "b.rst": "Title\n=====\n", "c.txt": "Text, ä.\n",
-        "n.ipynb": notebook(*cells, language_info={"name": "python"}), "p.jsonl": json.dumps(PAIR), "book.pdf": text_pdf(),
+        "n.ipynb": notebook(*cells, language_info={"name": "python"}), "p.jsonl": json.dumps(PAIR),
+        "book.pdf": text_pdf(),
     })  # fmt: skip
     documents = by_path(run)
     assert run.metrics["documents"] == {"code": 1, "docs": 5, "pair": 1} and run.metrics["left_out"] == {}
@@ -237,14 +240,12 @@ def test_turns_alternate_after_an_optional_system_message(roles: list[str]) -> N
     assert isinstance(found, Unreadable) is not good
 
 
+KEYS = ("messages", "role", "content", "prompt", "response", "cells", "metadata", "cell_type", "source")
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["messages", "role", "content", "prompt", "response", "cells", "metadata", "cell_type", "source"]),
-        inner, max_size=3,
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
     max_leaves=12,
-)  # fmt: skip
+)
 
 
 @settings(max_examples=300)
@@ -252,10 +253,8 @@ JSON = st.recursive(
 def test_any_json_gives_a_conversation_or_a_reason(value: Any) -> None:
     (found,) = read_pairs([json.dumps(value)])
     assert isinstance(found, tuple | Unreadable)
-    try:
+    with suppress(Unreadable):
         assert isinstance(notebook_markdown(json.dumps(value)), str)
-    except Unreadable:
-        pass
 
 
 def test_a_code_cell_with_a_fence_in_it_gets_a_longer_fence() -> None:
@@ -292,7 +291,7 @@ def _interrupt(path: Path) -> str:
 def test_an_interrupted_extraction_does_not_read_its_pdfs_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = {"a.pdf": text_pdf(), "b.pdf": scanned_pdf(), "z.py": GOOD["good.py"]}
+    files: dict[str, str | bytes] = {"a.pdf": text_pdf(), "b.pdf": scanned_pdf(), "z.py": GOOD["good.py"]}
     once = extracted(tmp_path / "once", files)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -300,7 +299,7 @@ def test_an_interrupted_extraction_does_not_read_its_pdfs_again(
         extracted(tmp_path, files)
 
     read: list[str] = []
-    limited = extract.call_limited
+    limited = shards.call_limited
 
     def watched(function: Any, path: Path, **limits: Any) -> Any:
         read.append(path.name)

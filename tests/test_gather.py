@@ -50,9 +50,7 @@ def _no_interrupts() -> Iterator[Callable[[], bool]]:
 
 
 def sections_of(stage: Stage, config: Mapping[str, Any]) -> dict[str, Section]:
-    return {
-        name: model.model_validate_json(json.dumps(config.get(name, {}))) for name, model in stage.sections.items()
-    }
+    return {name: model.model_validate_json(json.dumps(config.get(name, {}))) for name, model in stage.sections.items()}
 
 
 def run_stage(
@@ -88,7 +86,7 @@ def fingerprint(base: Path, *sources: Mapping[str, Any]) -> Any:
 
 def test_every_kind_is_taken_with_its_licence_and_checksum(tmp_path: Path) -> None:
     code = write_files(tmp_path / "code", {"a.py": "a = 1\n", "deep/er/b.py": b"b\r\n\xff", "notes.TXT": "Hi\n"})
-    docs = write_files(tmp_path / "docs", {name: "x" for name in ("a.md", "b.rst", "c.ipynb", "d.pdf", "e.jsonl")})
+    docs = write_files(tmp_path / "docs", dict.fromkeys(("a.md", "b.rst", "c.ipynb", "d.pdf", "e.jsonl"), "x"))
     source = {"folder": str(docs), "license": "CC-BY-4.0", "attribution": "Ada Lovelace"}
     run = gathered(tmp_path / "out", {"folder": str(code), "license": "MIT"}, source)
     entries = run.lines("files.jsonl")
@@ -121,7 +119,7 @@ def test_other_kinds_hidden_files_and_links_to_elsewhere_stay_out(tmp_path: Path
 
 
 def test_patterns_choose(tmp_path: Path) -> None:
-    folder = write_files(tmp_path / "in", {name: "x" for name in ("a.py", "b.md", "sub/c.py", "sub/test_d.py")})
+    folder = write_files(tmp_path / "in", dict.fromkeys(("a.py", "b.md", "sub/c.py", "sub/test_d.py"), "x"))
     source = {"folder": str(folder), "license": "MIT", "include": ["*.py"], "exclude": ["*test_*"]}
     run = gathered(tmp_path / "out", source)
     assert [entry["path"] for entry in run.lines("files.jsonl")] == ["a.py", "sub/c.py"]

@@ -19,7 +19,7 @@ def names(toy: Toy, *, keep: int = 3, partials: bool = False) -> set[str]:
 
 
 def test_the_newest_run_is_that_of_the_command(toy: Toy) -> None:
-    with pytest.raises(UsageError, match="no run in .*artifacts yet") as caught:
+    with pytest.raises(UsageError, match=r"no run in .*artifacts yet") as caught:
         history.newest_run(toy.store)
     assert caught.value.hint == "pipeline run --config micropython.yaml"
     toy.runner().run("run")

@@ -31,7 +31,9 @@ def test_weights_gradients_and_optimizer_take_the_bytes_that_are_told(shape: Mod
     optimizer.step()
     told = parts(shape, TrainingConfig(), VOCAB_SIZE, CONTEXT)
     assert told["weights"] == sum(parameter.nbytes for parameter in model.parameters())
-    assert told["gradients"] == sum(parameter.grad.nbytes for parameter in model.parameters() if parameter.grad is not None)
+    assert told["gradients"] == sum(
+        parameter.grad.nbytes for parameter in model.parameters() if parameter.grad is not None
+    )
     states = [tensor for values in optimizer.state.values() for name, tensor in values.items() if name != "step"]
     assert told["optimizer"] == sum(tensor.nbytes for tensor in states)
 

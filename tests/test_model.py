@@ -23,7 +23,7 @@ all_heads = pytest.mark.parametrize("heads", HEADS)
 def shape(heads: str = "GQA", tied: bool = True, **more: Any) -> ModelConfig:
     n_heads, n_kv_heads = HEADS[heads]
     sizes = dict(d_model=32, n_layers=2, n_heads=n_heads, n_kv_heads=n_kv_heads, d_ff=48, tie_embeddings=tied)
-    return ModelConfig(**(sizes | more))  # type: ignore[arg-type]
+    return ModelConfig(**(sizes | more))
 
 
 def reference(config: ModelConfig) -> Any:

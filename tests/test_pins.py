@@ -289,6 +289,13 @@ def test_the_same_seed_gives_the_same_variant() -> None:
     assert variants("PINS = [2, 3, 4]\n") == variants("PINS = [2, 3, 4]\n")
 
 
+def test_line_ends() -> None:
+    for variant in variants("a = 'ä\u2028'\r\n\x0c\r\nled = Pin(15)\r\n"):
+        assert variant == f"a = 'ä\u2028'\r\n\x0c\r\nled = Pin({numbers(variant, 'Pin.([0-9]+)')[0]})\r\n"
+    assert variants("a = 'ä\u2028'\r\n\x0c\r\nled = Pin(15)\r\n")
+    assert variants("a = 1\rled = Pin(15)\n") == []
+
+
 def test_fenced_python() -> None:
     text = "a\n```python\nx\n```\n```\nno\n```\n- b\n  ```py\n  if y:\n    z\n  ```\n"
     text += "~~~micropython\nw\n~~~\n```c\nv\n```"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +33,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
         path.write_text(text)
         importlib.invalidate_caches()
         provenance._module.cache_clear()
+        provenance._source.cache_clear()
         return path
 
     return write
@@ -75,6 +78,18 @@ def test_only_a_change_of_the_code_changes_the_digest(write: Write) -> None:
     assert digests("toy_stage") == before
     write("toy_stage", "import json \n")
     assert digests("toy_stage") != before
+
+
+def test_code_is_read_and_never_imported(write: Write) -> None:
+    write("toy_stage", "from stages.training.model import Llama\nraise RuntimeError('imported')\n")
+    code = "import sys\nfrom test_provenance import digests\nprint(digests('toy_stage').keys())\nprint(*sys.modules)"
+    path = f"{Path(write('toy_other', '').parent)}{os.pathsep}{Path(__file__).parent}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    digested, loaded = done.stdout.splitlines()
+    assert "'stages.training.model'" in digested and "'stages.training.model.Llama'" not in digested
+    assert "pipeline.provenance" in loaded.split() and "torch" not in loaded.split()
 
 
 def test_a_module_without_source_has_no_digest() -> None:

@@ -172,6 +172,7 @@ def test_names_that_stay(source: str) -> None:
         "",
         "\x00",
         "count = '\ud800'",
+        "count = " + "(" * 5000 + ")" * 5000,
     ],
 )
 def test_doubtful_programs_give_nothing(source: str) -> None:

@@ -201,6 +201,7 @@ def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
         (tmp_path / "toy_page.py").write_text(text)
         importlib.invalidate_caches()
         provenance._module.cache_clear()
+        provenance._source.cache_clear()
 
     return write
 

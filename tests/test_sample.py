@@ -36,7 +36,8 @@ def sharp(vocab_size: int = VOCAB_SIZE, seed: int = 0) -> Llama:
 
 
 def tokens_of(model: Llama, prompt: Sequence[int], sampling: Sampling = GREEDY, **more: Any) -> list[int]:
-    return list(generate(model, prompt, **({"max_tokens": 12, "stop": frozenset(), "seed": 1} | more), sampling=sampling))
+    usual: dict[str, Any] = {"max_tokens": 12, "stop": frozenset(), "seed": 1}
+    return list(generate(model, prompt, sampling=sampling, **(usual | more)))
 
 
 def test_temperature_0_is_the_greedy_search_of_transformers() -> None:
@@ -174,7 +175,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def stream(folders: dict[str, Path], stage: str = "", prompt: str = "import ", **more: Any) -> list[str]:
-    usual = {"chat": False, "max_tokens": 20, "sampling": Sampling(temperature=1.0), "seed": 1}
+    usual: dict[str, Any] = {"chat": False, "max_tokens": 20, "sampling": Sampling(temperature=1.0), "seed": 1}
     return list(stream_text(folders, stage, prompt, **(usual | more)))
 
 

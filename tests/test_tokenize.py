@@ -118,9 +118,7 @@ def test_half_of_the_conversations_are_led_by_the_system_message_and_none_withou
 
 
 @pytest.mark.parametrize(("length", "kept"), [(64, 3), (40, 2), (32, 1), (8, 0)])
-def test_a_conversation_that_does_not_fit_is_left_out_whole_and_counted(
-    tmp_path: Path, length: int, kept: int
-) -> None:
+def test_a_conversation_that_does_not_fit_is_left_out_whole_and_counted(tmp_path: Path, length: int, kept: int) -> None:
     long = talk("Why?", "x" * 22)
     documents = [pair("0", PAIRS[0]), pair("1", long), pair("2", PAIRS[1]), text("a", LONG)]
     out, metrics, _ = run(tmp_path, documents, documents, context_length=length, system="")

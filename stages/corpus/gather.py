@@ -102,7 +102,7 @@ def _root(source: FolderSource, base: Path) -> Path:
 
 
 def _name(path: Path, root: Path) -> str:
-    """The path below the folder. Bytes of a file name that are not UTF-8 are spelled `\\xe9`: a manifest cannot hold them."""
+    """The path below the folder; bytes that are not UTF-8 are spelled `\\xe9`, as no manifest can hold them."""
     return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
 
 

@@ -7,6 +7,7 @@ variable above the line that assigns it.
 
 from __future__ import annotations
 
+import ast
 import re
 import warnings
 from collections import Counter
@@ -57,14 +58,15 @@ class Names:
 
 
 def read_names(source: str) -> Names | None:
-    """The names of a program; None where libcst cannot parse it."""
+    """The names of a program; None where it cannot be parsed."""
     import libcst as cst
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of escapes in the program's strings
+            ast.parse(source)  # refuses nesting so deep that libcst's parser would run out of stack and crash
             return _Reader(source).names()
-    except (cst.ParserSyntaxError, RecursionError, UnicodeError):
+    except (SyntaxError, cst.ParserSyntaxError, ValueError, MemoryError, RecursionError):
         return None
 
 

@@ -30,7 +30,7 @@ from stages.corpus.pinwords import (
     runs,
 )
 
-_FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", re.M | re.S)
+_FENCE = re.compile(r"[ \t]*(```+|~~~+)[ \t]*([\w+-]*)")
 _PYTHON = frozenset({"python", "python3", "py", "micropython"})
 _BLOCK = "if 1:\n"
 
@@ -68,7 +68,7 @@ class _Code:
 
     @cached_property
     def _lines(self) -> list[str]:
-        return (self.head + self.content).splitlines(keepends=True)
+        return _lines(self.head + self.content)
 
     @cached_property
     def _line_starts(self) -> list[int]:
@@ -110,7 +110,7 @@ class _Code:
 
 def fenced_python(text: str) -> list[str]:
     """The fenced Python blocks of a Markdown text, without their indentation."""
-    return [textwrap.dedent(match[3]) for match in _FENCE.finditer(text) if match[2].lower() in _PYTHON]
+    return [textwrap.dedent(text[start:end]) for start, end, language in _fences(text) if language in _PYTHON]
 
 
 def change_pins(text: str, rng: random.Random) -> str | None:
@@ -144,6 +144,8 @@ def _change(texts: Sequence[str], rng: random.Random) -> list[str] | None:
 
 def _changed(texts: Sequence[str], rng: random.Random) -> list[str]:
     whole = "\n".join(texts)
+    if re.search(r"\r(?!\n)", whole):
+        raise Doubt("an end of line that is one to Python's parser and none to its tokenizer")
     board = board_of(whole)
     if board is None or _TIED.search(whole) or (board is ESP32 and _DIGITAL_LABEL.search(whole)):
         raise Doubt("pins that are not known well enough")
@@ -187,15 +189,36 @@ def _split(index: int, text: str) -> Iterator[_Code | Words]:
         yield program
         return
     done = 0
-    for fence in _FENCE.finditer(text):
-        yield Words(index, done, text[done : fence.start(3)], "prose")
-        done = fence.end(3)
-        language = fence[2].lower()
-        program = _parse(index, fence.start(3), fence[3]) if language in _PYTHON or not language else None
+    for start, end, language in _fences(text):
+        yield Words(index, done, text[done:start], "prose")
+        done, content = end, text[start:end]
+        program = _parse(index, start, content) if language in _PYTHON or not language else None
         if program is None and language in _PYTHON:
             raise Doubt("code that cannot be parsed")
-        yield program or Words(index, fence.start(3), fence[3], "prose")
+        yield program or Words(index, start, content, "prose")
     yield Words(index, done, text[done:], "prose")
+
+
+def _fences(text: str) -> Iterator[tuple[int, int, str]]:
+    """Where the contents of fences start and end, and their language (CommonMark 4.5)."""
+    opened, language, start, offset = "", "", 0, 0
+    for line in _lines(text):
+        end = offset + len(line)
+        if opened:
+            mark = line.strip()
+            if mark.startswith(opened) and not mark.strip(opened[0]):
+                yield start, offset, language
+                opened = ""
+        elif fence := _FENCE.match(line):
+            opened, language, start = fence[1], fence[2].lower(), end
+        offset = end
+    if opened:
+        yield start, offset, language
+
+
+def _lines(text: str) -> list[str]:
+    """The lines with their ends. Unlike `str.splitlines`, and like Python, form feeds end none."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
 def _parse(index: int, start: int, content: str) -> _Code | None:
