@@ -111,6 +111,14 @@ def test_without_a_config_a_command_goes_on_from_the_newest_run(command: Command
     assert json.loads(command("validate", "--json", "--set", "count.steps=7").out)["config"]["count"]["steps"] == 7
 
 
+@pytest.mark.parametrize("arguments", [["sample", "def "], ["export", "--quant", "q4_k_m"], ["status"], ["verify"]])
+def test_in_an_empty_folder_the_real_commands_say_what_to_do_first(tmp_path: Path, arguments: list[str]) -> None:
+    done = python("from pipeline.cli import main; main()", *arguments, cwd=tmp_path)
+    asked = arguments[0] in ("sample", "export")
+    assert done.returncode == (2 if asked else 0)
+    assert "Traceback" not in done.stderr and ("hint: pipeline run --config" in done.stderr) is asked
+
+
 def test_what_programs_read_is_json_on_stdout(command: Command, toy: Toy) -> None:
     assert json.loads(command("status", "--json").out)["stages"][0]["artifact"] is None
     assert json.loads(command("log", "--json").out) == []

@@ -345,6 +345,14 @@ def test_auto_takes_the_first_profile_where_the_hardware_has_none_of_its_own(pla
     assert load(place, "name: toy\n", detect="cpu").profile is None
 
 
+def test_set_is_for_the_chosen_profile_and_every_other_one_is_checked_as_it_is(place: Path) -> None:
+    text = "name: toy\nmodel: {n_heads: 2}\nprofiles:\n  cpu: {}\n  tiny: {model: {d_model: 6}}\n"
+    assert model(load(place, text, "model.n_heads=4", detect="cpu")).n_heads == 4
+    told = "5:26: model.d_model: 6 is not divisible by n_heads 4"
+    assert errors(place, text, "model.n_heads=4", profile="tiny") == [told]
+    assert errors(place, text.replace("n_heads: 2", "n_heads: 4"), detect="cpu") == [told]
+
+
 def test_set_reaches_lists_and_whole_sections(place: Path) -> None:
     sources = "gather.sources=[{folder: a, license: b}]"
     loaded = load(place, "name: toy\nmodel: {d_model: 8}\n", sources, "model={n_heads: 2}", "model.anything= no ")

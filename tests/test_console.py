@@ -63,6 +63,13 @@ def test_a_table_aligns_numbers_right_and_keeps_every_cell_whole(capsys: pytest.
     assert lines[0].index("why") == lines[1].index("xxx")
 
 
+def test_a_cell_wider_than_the_screen_is_folded_and_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table(("a", "b"), [("x" * 300, "y" * 20)])
+    told = capsys.readouterr().err
+    assert (told.count("x"), told.count("y")) == (300, 20)
+    assert all(len(line) <= 160 for line in told.splitlines())
+
+
 def test_an_empty_table_has_its_headings(capsys: pytest.CaptureFixture[str]) -> None:
     console.table(("name", "why"), [])
     assert capsys.readouterr().err.split() == ["name", "why"]

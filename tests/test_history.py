@@ -79,6 +79,15 @@ def test_two_runs_differ_in_what_was_set_and_what_came_out(toy: Toy) -> None:
     assert history.difference(before, before) == []
 
 
+def test_the_same_result_made_again_is_no_difference(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy.run()
+    monkeypatch.setattr("pipeline.runner.package_versions", lambda: {"other": "1"})
+    toy.run(force=("words",))
+    runs = [history.resolve(toy.store, number) for number in "12"]
+    assert runs[0]["words"].name != runs[1]["words"].name
+    assert history.difference(*runs) == []
+
+
 def test_a_stage_that_only_one_run_has_is_told(toy: Toy) -> None:
     toy.run(last="words")
     toy.run()

@@ -148,6 +148,18 @@ def test_accumulated_masked_batches_make_the_same_step_as_one_large_batch(tmp_pa
     assert abs(log[0]["loss"] - mean_of_means) > 1e-3  # the mistake that this test is about would show
 
 
+def test_every_step_takes_the_next_batches(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    class Noted(Fixed):
+        def batch(self, number: int) -> Batch:
+            asked.append(number)
+            return super().batch(number)
+
+    train(Stand(tmp_path).context, tiny(), Noted([random_batch(0)]), config(max_steps=4, gradient_accumulation=3))
+    assert asked == list(range(12))
+
+
 def test_the_norm_in_the_log_is_that_of_the_gradient_and_the_step_takes_the_clipped_one(tmp_path: Path) -> None:
     batch = random_batch(0)
     network = tiny()
@@ -321,6 +333,22 @@ def test_a_run_interrupted_at_any_step_says_so_saves_it_and_goes_on_from_it(tmp_
         assert metrics == expected
 
 
+def test_what_a_killed_run_left_half_written_is_removed_or_written_anew(tmp_path: Path) -> None:
+    batches = Fixed([random_batch(0)], [random_batch(1)])
+    whole, cut = Stand(tmp_path / "whole"), Stand(tmp_path / "cut")
+    train(whole.context, tiny(), batches, config())
+    cut.deferred = interrupted_after(cut, 2)
+    with pytest.raises(Interrupted):
+        train(cut.context, tiny(), batches, config())
+    with (cut.out / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "loss": 2.5}\n{"step": 4, "lo')
+    (cut.out / ".model.json.4242.tmp").write_text("{")
+    (cut.out / ".model.safetensors").write_text("half")
+    cut.deferred = lambda: nullcontext(lambda: False)
+    train(cut.context, tiny(), batches, config())
+    assert outputs(cut.out) == outputs(whole.out)
+
+
 # What follows runs in processes of its own that are killed. Their fork server has all modules loaded: lives are short.
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -454,17 +482,3 @@ def test_sigterm_ends_a_run_in_order_and_the_same_again_gives_the_uninterrupted_
     assert max(path.name for path in (tmp_path / "out" / "checkpoints").iterdir()) == f"step-{step:06d}"
     assert run_life(tmp_path, kind) == 0
     assert outputs(tmp_path / "out") == outputs(uninterrupted(kind) / "out")
-
-
-def test_a_torn_line_of_the_log_is_written_anew(tmp_path: Path) -> None:
-    batches = Fixed([random_batch(0)], [random_batch(1)])
-    whole, cut = Stand(tmp_path / "whole"), Stand(tmp_path / "cut")
-    train(whole.context, tiny(), batches, config())
-    cut.deferred = interrupted_after(cut, 2)
-    with pytest.raises(Interrupted):
-        train(cut.context, tiny(), batches, config())
-    with (cut.out / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 3, "loss": 2.5}\n{"step": 4, "lo')
-    cut.deferred = lambda: nullcontext(lambda: False)
-    train(cut.context, tiny(), batches, config())
-    assert outputs(cut.out) == outputs(whole.out)
