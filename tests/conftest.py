@@ -221,8 +221,7 @@ class FaultyDisk:
 
     def watched(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            reading = name == "open" and "w" not in arguments[1]
-            if not reading:
+            if name != "open" or "w" in str(arguments[1:2]):
                 self.count += 1
                 if self.count == self.at:
                     self.fault()

@@ -348,7 +348,7 @@ def test_auto_takes_the_first_profile_where_the_hardware_has_none_of_its_own(pla
 def test_set_is_for_the_chosen_profile_and_every_other_one_is_checked_as_it_is(place: Path) -> None:
     text = "name: toy\nmodel: {n_heads: 2}\nprofiles:\n  cpu: {}\n  tiny: {model: {d_model: 6}}\n"
     assert model(load(place, text, "model.n_heads=4", detect="cpu")).n_heads == 4
-    told = "5:26: model.d_model: 6 is not divisible by n_heads 4"
+    told = "5:27: model.d_model: 6 is not divisible by n_heads 4"
     assert errors(place, text, "model.n_heads=4", profile="tiny") == [told]
     assert errors(place, text.replace("n_heads: 2", "n_heads: 4"), detect="cpu") == [told]
 

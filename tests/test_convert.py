@@ -59,7 +59,8 @@ class TinyRelease:
 def program(index: int) -> str:
     return (
         f"from machine import Pin\nimport time\n\nled_{index} = Pin({index}, Pin.OUT)\n\n\ndef blink(count):\n"
-        f"    for step in range(count):\n        led_{index}.toggle()\n        time.sleep_ms({100 + index})  # a pause of ≈{index} ticks\n"
+        f"    for step in range(count):\n        led_{index}.toggle()\n"
+        f"        time.sleep_ms({100 + index})  # a pause of ≈{index} ticks\n"
         f'\n\nprint("number {index}", blink({index}))\n'
     )
 

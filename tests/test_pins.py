@@ -71,8 +71,7 @@ def asked_for(source: str) -> list[Made]:
     """What a program makes of the classes of `machine`, in order."""
     made: list[Made] = []
     classes = {
-        name: type(name, (Part,), {"made": made})
-        for name in ("Pin", "PWM", "ADC", "I2C", "SPI", "UART", "SoftI2C")
+        name: type(name, (Part,), {"made": made}) for name in ("Pin", "PWM", "ADC", "I2C", "SPI", "UART", "SoftI2C")
     }
     code = re.sub(r"^(?:from machine import .*|import machine)$", "", source, flags=re.MULTILINE)
     exec(code, {"machine": SimpleNamespace(**classes), "const": int, **classes})
@@ -157,9 +156,7 @@ def test_markdown() -> None:
         assert {led, button}.isdisjoint({14, 15})
         expected = text.replace("GP15", f"GP{led}").replace("LED_PIN = 15", f"LED_PIN = {led}")
         expected = (
-            expected.replace("Pin(15", f"Pin({led}")
-            .replace("Pin(14", f"Pin({button}")
-            .replace("GP14", f"GP{button}")
+            expected.replace("Pin(15", f"Pin({led}").replace("Pin(14", f"Pin({button}").replace("GP14", f"GP{button}")
         )
         assert variant == expected
     assert variants(text)
@@ -180,9 +177,7 @@ def test_messages_share_one_mapping() -> None:
         {"role": "user", "content": "and now GP13 instead of 15?"},
         {"role": "assistant", "content": "```python\nled = Pin(13)\nb = Pin(14)\n```"},
     ]
-    assert all(
-        change_pins_in_messages(messages, random.Random(seed)) is None for seed in SEEDS
-    )  # "instead of 15"
+    assert all(change_pins_in_messages(messages, random.Random(seed)) is None for seed in SEEDS)  # "instead of 15"
     messages[3]["content"] = "and now GP13?"
     for seed in SEEDS:
         changed = change_pins_in_messages(messages, random.Random(seed))
@@ -220,9 +215,7 @@ def test_boards() -> None:
     esp32 = "# ESP32\nled = Pin(18)\npot = ADC(Pin(34))\nI2C(0, scl=Pin(22), sda=Pin(21))\n"
     esp32 += "UART(2, tx=17, rx=16)\nPin(0)\n"
     for variant in variants(esp32):
-        assert (
-            set(numbers(variant, r"Pin\((\d+)")) - {numbers(variant, r"ADC\(Pin\((\d+)")[0], 0} <= ESP32_SAFE
-        )
+        assert set(numbers(variant, r"Pin\((\d+)")) - {numbers(variant, r"ADC\(Pin\((\d+)")[0], 0} <= ESP32_SAFE
         assert numbers(variant, r"ADC\(Pin\((\d+)")[0] in ESP32_ADC1
         assert set(numbers(variant, r"[tr]x=(\d+)")) <= ESP32_SAFE
         assert variant.endswith("Pin(0)\n")
@@ -240,9 +233,7 @@ def test_boards() -> None:
 
 
 def test_pins_that_stay_on_the_pico() -> None:
-    source = (
-        "led = Pin(25, Pin.OUT)  # on-board LED on GP25\nx = ADC(4)\ny = ADC(0)\nz = Pin(15)  # by GP26\n"
-    )
+    source = "led = Pin(25, Pin.OUT)  # on-board LED on GP25\nx = ADC(4)\ny = ADC(0)\nz = Pin(15)  # by GP26\n"
     for variant in variants(source):
         assert variant == source.replace("15", str(numbers(variant, r"z = Pin\((\d+)")[0]))
     assert variants(source)
@@ -263,9 +254,7 @@ def test_pwm_slices_are_not_shared_anew() -> None:
 
 
 def test_ranges_stay_ranges() -> None:
-    source = (
-        "# Rows GP2-GP5, LED GP6.\nROW_PINS = (2, 3, 4, 5)\nrows = [Pin(n) for n in ROW_PINS]\nled = Pin(6)\n"
-    )
+    source = "# Rows GP2-GP5, LED GP6.\nROW_PINS = (2, 3, 4, 5)\nrows = [Pin(n) for n in ROW_PINS]\nled = Pin(6)\n"
     for variant in variants(source):
         first, last, led = numbers(variant, r"GP(\d+)")
         assert f"ROW_PINS = ({first}, {first + 1}, {first + 2}, {last})" in variant
@@ -305,9 +294,9 @@ def test_fenced_python() -> None:
 @settings(max_examples=150, deadline=None)
 @given(
     st.text()
-    | st.lists(
-        st.sampled_from(["GP15 ", "pin 3", "Pin(4)", "```python\n", "```\n", "LED_PIN = 5\n", "\n", "x"])
-    ).map("".join)
+    | st.lists(st.sampled_from(["GP15 ", "pin 3", "Pin(4)", "```python\n", "```\n", "LED_PIN = 5\n", "\n", "x"])).map(
+        "".join
+    )
 )
 def test_any_text(text: str) -> None:
     variant = change_pins(text, random.Random(1))
@@ -331,9 +320,7 @@ def test_any_digital_pins(pins: list[int], seed: int) -> None:
 def assert_only_numbers_changed(before: str, after: str) -> None:
     """In code only numbers, comments and strings change, the numbers one to one."""
     mapping: dict[str, str] = {}
-    old_tokens, new_tokens = (
-        list(tokenize.generate_tokens(io.StringIO(text).readline)) for text in (before, after)
-    )
+    old_tokens, new_tokens = (list(tokenize.generate_tokens(io.StringIO(text).readline)) for text in (before, after))
     for old, new in zip(old_tokens, new_tokens, strict=True):
         if old.string != new.string:
             assert tokenize.tok_name[old.type] in {"NUMBER", "COMMENT", "STRING", "FSTRING_MIDDLE"}
@@ -367,19 +354,12 @@ def test_pairs_agree_after_the_change() -> None:
             messages = json.loads(line)["messages"]
             changed = change_pins_in_messages(messages, random.Random(number))
             for old, new in zip(messages, changed or messages, strict=True):
-                for before, after in zip(
-                    fenced_python(old["content"]), fenced_python(new["content"]), strict=True
-                ):
+                for before, after in zip(fenced_python(old["content"]), fenced_python(new["content"]), strict=True):
                     if before != after:
                         assert_only_numbers_changed(before, after)
             if changed:
-                mentioned = {
-                    int(n) for m in changed for n in re.findall(r"(?i)\bgp(?:io ?)?(\d+)", m["content"])
-                }
+                mentioned = {int(n) for m in changed for n in re.findall(r"(?i)\bgp(?:io ?)?(\d+)", m["content"])}
                 coded = {
-                    int(n)
-                    for m in changed
-                    for code in fenced_python(m["content"])
-                    for n in re.findall(r"\d+", code)
+                    int(n) for m in changed for code in fenced_python(m["content"]) for n in re.findall(r"\d+", code)
                 }
                 assert mentioned <= coded | {25}

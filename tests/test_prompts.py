@@ -138,9 +138,7 @@ def test_the_same_seed_gives_the_same_words() -> None:
 
 @given(
     st.lists(
-        st.sampled_from(
-            ["Blink ", "the LED ", "on GP15", ". ", "? ", "it doesn't ", "`x` ", "\n", "please ", "ESP32 "]
-        )
+        st.sampled_from(["Blink ", "the LED ", "on GP15", ". ", "? ", "it doesn't ", "`x` ", "\n", "please ", "ESP32 "])
     ).map("".join)
 )
 def test_numbers_names_and_code_stay(prompt: str) -> None:

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.corpus.rewrite import compiles, rename_identifiers
-from stages.corpus.synonyms import NAMES, NOUNS, PHRASES, VERBS, Thesaurus
+from stages.corpus.rewrite.synonyms import NAMES, NOUNS, PHRASES, VERBS, Thesaurus
 
 CORPUS = sorted((Path(__file__).parents[1] / "corpus" / "code").glob("*.py"))
 SEEDS = range(24)

@@ -36,7 +36,9 @@ def run(context: Context) -> Metrics:
     side = batches.meta.sides["val"]
     bits = metrics["val_loss"] / math.log(2) * side["tokens"] / side["bytes"]
     unigram = batches.unigram_loss()
-    context.say(f"validation loss {metrics['val_loss']:.3f}, by frequency alone {unigram:.3f}; {bits:.3f} bits per byte")
+    context.say(
+        f"validation loss {metrics['val_loss']:.3f}, by frequency alone {unigram:.3f}; {bits:.3f} bits per byte"
+    )
     return {
         **metrics,
         "unigram_loss": round(unigram, 6),

@@ -151,10 +151,7 @@ class Thesaurus:
         matches = list(_PARTS.finditer(bare))
         words = [match.group().lower() for match in matches]
         constant = bare.isupper() and not type_name
-        new = [
-            self._noun(word, type_name) if not constant or _may_be_in_constant(word) else None
-            for word in words
-        ]
+        new = [self._noun(word, type_name) if not constant or _may_be_in_constant(word) else None for word in words]
         if function and words and (len(words) > 1 or words[0] in VERBS):
             new[0] = self._verb(words)
             if len(words) > 1 and (words[0], words[1]) in PHRASES:
@@ -184,9 +181,7 @@ class Thesaurus:
     def _choose(self, key: tuple[str, ...], options: tuple[str, ...]) -> str | None:
         if key not in self._chosen:
             names_a_thing = key[0] in ("name", "noun")
-            free = [
-                word for word in options if not (names_a_thing and self._in_use.intersection(words_of(word)))
-            ]
+            free = [word for word in options if not (names_a_thing and self._in_use.intersection(words_of(word)))]
             chosen = self._rng.choice(free) if free and self._rng.random() < self._share else None
             self._chosen[key] = chosen
             if chosen and names_a_thing:

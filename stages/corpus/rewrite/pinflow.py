@@ -11,9 +11,9 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 
-from stages.corpus.bindings import Bindings, Steps, last_name, number_of
-from stages.corpus.boards import ESP8266, LINES, PICO, Board, Line, Wiring
-from stages.corpus.synonyms import word_set, words_of
+from stages.corpus.rewrite.bindings import Bindings, Steps, last_name, number_of
+from stages.corpus.rewrite.boards import ESP8266, LINES, PICO, Board, Line, Wiring
+from stages.corpus.rewrite.synonyms import word_set, words_of
 
 _NOT_A_PIN = word_set(
     "count state value val values mode ms us s delay level code interval time timeout debounce mask bits"

@@ -104,9 +104,7 @@ class Bindings:
                 for key, value in zip(node.keys, node.values, strict=True):
                     if isinstance(key, ast.Constant) and isinstance(key.value, str):
                         self.described.append((key.value, value))
-            case ast.Compare(left=name, comparators=[ast.Constant() as value]) if (
-                number_of(value) is not None
-            ):
+            case ast.Compare(left=name, comparators=[ast.Constant() as value]) if number_of(value) is not None:
                 self.compared.append((last_name(name), value))
             case ast.BinOp(op=ast.LShift(), right=ast.Constant(value=int() as bit)):
                 self.shifts.add(bit)
@@ -115,19 +113,13 @@ class Bindings:
         for child in ast.iter_child_nodes(node):
             self._collect(child, inner)
 
-    def _enter_function(
-        self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, scope: Scope
-    ) -> Scope:
+    def _enter_function(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, scope: Scope) -> Scope:
         inner = Scope(scope)
         arguments = node.args
         positional = [*arguments.posonlyargs, *arguments.args]
         pairs = [
             *zip(positional[len(positional) - len(arguments.defaults) :], arguments.defaults, strict=True),
-            *(
-                (name, value)
-                for name, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-                if value
-            ),
+            *((name, value) for name, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if value),
         ]
         for parameter, default in pairs:
             inner.bind(parameter.arg, default, ())
@@ -136,9 +128,7 @@ class Bindings:
             names = [parameter.arg for parameter in (*positional, *arguments.kwonlyargs)]
             if scope.of_class and names[:1] in (["self"], ["cls"]):
                 names = names[1:]
-            returns = tuple(
-                part.value for part in ast.walk(node) if isinstance(part, ast.Return) and part.value
-            )
+            returns = tuple(part.value for part in ast.walk(node) if isinstance(part, ast.Return) and part.value)
             self.callables.setdefault(node.name, []).append(Callable(inner, tuple(names), returns))
         return inner
 
@@ -166,11 +156,7 @@ class Bindings:
                     self.described.append((name, value))
             case ast.Tuple(elts=parts) | ast.List(elts=parts):
                 for index, part in enumerate(parts):
-                    if (
-                        not steps
-                        and isinstance(value, ast.Tuple | ast.List)
-                        and len(value.elts) == len(parts)
-                    ):
+                    if not steps and isinstance(value, ast.Tuple | ast.List) and len(value.elts) == len(parts):
                         self._bind(part, value.elts[index], (), scope)
                     else:
                         self._bind(part, value, (*steps, index), scope)

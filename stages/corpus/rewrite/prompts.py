@@ -12,7 +12,7 @@ import random
 import re
 from collections.abc import Sequence
 
-from stages.corpus.synonyms import word_set
+from stages.corpus.rewrite.synonyms import word_set
 
 _KEPT = re.compile(
     r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`|\"[^\"\n]*\"|“[^”\n]*”|(?<!\w)'[^'\n]*'(?!\w)|https?://\S+"

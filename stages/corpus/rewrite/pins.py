@@ -17,9 +17,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from stages.corpus.boards import ESP32, ESP8266, PICO, Board, Wiring, board_of, deal
-from stages.corpus.pinflow import Doubt, PinFlow
-from stages.corpus.pinwords import (
+from stages.corpus.rewrite.boards import ESP32, ESP8266, PICO, Board, Wiring, board_of, deal
+from stages.corpus.rewrite.pinflow import Doubt, PinFlow
+from stages.corpus.rewrite.pinwords import (
     Place,
     Run,
     Words,
@@ -39,20 +39,12 @@ _TIED = re.compile(
     r"asm_pio|StateMachine|\bmem(?:8|16|32)\b|wake_on_ext|\bI2S\(|\bPCNT\b|Pin\.board|\bLAN\(|SDCard\(\w*slot"
 )
 _BUS_WORDS = re.compile(r"\b(?:SDA|SCL|SCK|MOSI|MISO|TXD?|RXD?|UART|I2C|I²C|SPI|CAN|I2S)\b", re.IGNORECASE)
-_ANALOG_WORDS = re.compile(
-    r"analog|\bADC\b|potentiometer|photoresistor|\bLDR\b|voltage|thermistor", re.IGNORECASE
-)
-_PWM_WORDS = re.compile(
-    r"\bPWM\b|servo|fade|\bdim\b|brightness|breath|tone|buzzer|motor|\bRGB\b", re.IGNORECASE
-)
+_ANALOG_WORDS = re.compile(r"analog|\bADC\b|potentiometer|photoresistor|\bLDR\b|voltage|thermistor", re.IGNORECASE)
+_PWM_WORDS = re.compile(r"\bPWM\b|servo|fade|\bdim\b|brightness|breath|tone|buzzer|motor|\bRGB\b", re.IGNORECASE)
 _ONBOARD = re.compile(r"on-?board|built-?in|internal led|blue led|(?:boot|flash) button", re.IGNORECASE)
-_BEYOND_GPIO16 = re.compile(
-    r"PWM|irq|interrupt|PULL_|dht|onewire|neopixel|ws28|servo|I2C|deep ?sleep", re.IGNORECASE
-)
+_BEYOND_GPIO16 = re.compile(r"PWM|irq|interrupt|PULL_|dht|onewire|neopixel|ws28|servo|I2C|deep ?sleep", re.IGNORECASE)
 _DIGITAL_LABEL = re.compile(r"\bD\d{1,2}\b")
-_NUMBERED_NAME = re.compile(
-    r"(?:gp|gpio|pin|io|adc)_?(\d{1,2})|(?:led|button|btn|relay)_?(\d{2})", re.IGNORECASE
-)
+_NUMBERED_NAME = re.compile(r"(?:gp|gpio|pin|io|adc)_?(\d{1,2})|(?:led|button|btn|relay)_?(\d{2})", re.IGNORECASE)
 _SHORT_NAME = re.compile(r"\bp(\d{1,2}) = (?:machine\.)?Pin\(")
 
 
@@ -122,9 +114,7 @@ def change_pins(text: str, rng: random.Random) -> str | None:
     return changed[0] if changed else None
 
 
-def change_pins_in_messages(
-    messages: Sequence[Mapping[str, str]], rng: random.Random
-) -> list[dict[str, str]] | None:
+def change_pins_in_messages(messages: Sequence[Mapping[str, str]], rng: random.Random) -> list[dict[str, str]] | None:
     """The same, with one mapping across all turns, so that prompt, comments and code agree.
 
     Each message has a `content`; whatever else it has is kept.
@@ -235,9 +225,7 @@ def _parse(index: int, start: int, content: str) -> _Code | None:
     return _Code(index, start, content, tree, head)
 
 
-def _enter_mentions(
-    named: Iterable[Place], whole: str, beside_code: bool, board: Board, wiring: Wiring
-) -> None:
+def _enter_mentions(named: Iterable[Place], whole: str, beside_code: bool, board: Board, wiring: Wiring) -> None:
     """Enter the pins that only words name. Beside code these may be anything, and are a doubt."""
     in_code = wiring.uses.keys() | wiring.reserved | ({23, 24, 25, 29} if board is PICO else set())
     unknown = sorted((place.number, place.use) for place in named if place.number not in in_code)
@@ -289,9 +277,7 @@ def _refuse_numbered_names(part: _Code, changing: Collection[int]) -> None:
         raise Doubt("a name that holds the number")
 
 
-def _with_numbers(
-    text: str, places: Iterable[Place], mapping: Mapping[int, int], labels: Sequence[int]
-) -> str:
+def _with_numbers(text: str, places: Iterable[Place], mapping: Mapping[int, int], labels: Sequence[int]) -> str:
     pieces, done = [], 0
     for place in sorted(places, key=lambda place: place.start):
         if place.start >= done:

@@ -225,9 +225,7 @@ class _Reader:
         """`self.speed = speed` reads best with one word: the parameter stays."""
         for target in node.targets:
             match target.target, node.value:
-                case self._cst.Attribute(attr=attribute), self._cst.Name() as value if (
-                    attribute.value == value.value
-                ):
+                case self._cst.Attribute(attr=attribute), self._cst.Name() as value if attribute.value == value.value:
                     self._fixed_nodes.add(value)
         self._visit_children(node)
 

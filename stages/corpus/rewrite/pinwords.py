@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from stages.corpus.pinflow import Doubt, is_pin_name
-from stages.corpus.synonyms import word_set
+from stages.corpus.rewrite.pinflow import Doubt, is_pin_name
+from stages.corpus.rewrite.synonyms import word_set
 
 _UNIT = (
     r"[\s-]?(?:[mµun]?s|sec|seconds?|minutes?|mins?|hours?|days?|times?|[kMG]?Hz|[mk]?V|volts?|m?A|%|percent"
