@@ -227,13 +227,15 @@ class Store:
         return folder
 
     def commit(self, stage: str, key: str, manifest: Mapping[str, Any]) -> Artifact:
-        """Make the partial folder of a key a whole artifact: sync everything, manifest last, then one rename."""
+        """Make the partial folder of a key a whole artifact: sync everything, manifest last, then one rename.
+
+        What lies at its top under a name with a leading dot is scratch, such as checkpoints: it stays for another try
+        until all else is safe, and is no part of the artifact.
+        """
         folder = self.partial(stage, key)
         files: dict[str, dict[str, Any]] = {}
-        for path in folder.glob(f".{MANIFEST}.*"):
-            path.unlink()  # of an earlier commit that was cut off
         for name, path in sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*")):
-            if path.is_file() and name != MANIFEST:
+            if path.is_file() and name != MANIFEST and not name.startswith("."):
                 files[name] = {"sha256": sha256_file(path), "size": path.stat().st_size}
                 _fsync(path)
         for path in [*(p for p in folder.rglob("*") if p.is_dir()), folder]:
@@ -243,6 +245,8 @@ class Store:
         newest = next(reversed(self._folders(stage)), None)
         count = int(newest.name[1:].partition("-")[0]) + 1 if newest else 1
         final = folder.parent / f"v{count:04d}-{key[:8]}"
+        for scratch in folder.glob(".*"):
+            shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink()
         folder.rename(final)
         _fsync(final.parent)
         return Artifact(final, whole)

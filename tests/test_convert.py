@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_gather import StageRun, run_stage
 
@@ -219,10 +219,25 @@ COMMON = st.sampled_from([*" \t\n\r_=:()abcdef0123456789<|>\u2581é漢🐍", "<b
 TEXTS = st.lists(st.one_of(COMMON, st.text(st.characters(codec="utf-8"), max_size=4)), max_size=30).map("".join)
 
 
+@pytest.fixture(scope="module")
+def tokenizer_json(tiny: TinyRelease) -> Any:
+    """The file alone, as other programs load it: transformers takes only its vocabulary and merges."""
+    from tokenizers import Tokenizer
+
+    found = Tokenizer.from_file(str(tiny.root / "convert/tokenizer.json"))
+    found.encode_special_tokens = True
+    return found
+
+
 @settings(max_examples=400, deadline=None)
 @given(TEXTS)
-def test_ids_of_any_text(tiny: TinyRelease, huggingface: Any, text: str) -> None:
-    assert ids_of(huggingface, text) == tiny.encoding.encode(text)
+@example("".join(NASTY))
+def test_ids_of_any_text(tiny: TinyRelease, huggingface: Any, tokenizer_json: Any, text: str) -> None:
+    ids = tiny.encoding.encode(text)
+    assert ids_of(huggingface, text) == ids
+    assert tokenizer_json.encode(text, add_special_tokens=False).ids == ids
+    assert tokenizer_json.encode(text).ids == [1, *ids]
+    assert tokenizer_json.decode(ids) == text.replace("\u2581", " ")
 
 
 def test_special_tokens_are_read_only_where_they_are_meant(tiny: TinyRelease, huggingface: Any) -> None:

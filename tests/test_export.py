@@ -110,7 +110,7 @@ def test_llama_cpp_computes_what_transformers_computes(tiny: TinyRelease, releas
         assert prompt == tiny.encoding.encode_chat(chat, prompt=True)[0]
     assert np.abs(ours - theirs).max() < 0.01 * np.abs(theirs).max()
     assert (ours.argmax(1) == theirs.argmax(1)).mean() >= 0.98
-    assert release.metrics["proof"]["top1_agreement_f16"] >= 0.99
+    assert release.metrics["proof"]["top1_agreement_f16"] >= 1 - 2 / CONTEXT  # float16 may turn a near tie
     documents = [*corpus(12)[10:12], corpus(12)[13]]
     wanted = sum(len(tiny.encoding.encode(document.text)) for document in documents)
     assert release.metrics["proof"]["tokens_compared"] == wanted
@@ -132,7 +132,8 @@ def test_a_release_without_f16_leaves_none_behind(tiny: TinyRelease, tmp_path: P
     ids = some_ids(CONTEXT)
     with Runtime(run.out / "tiny-f32.gguf") as runtime:
         ours = runtime.logits(ids)
-    assert np.abs(ours - logits_of(tiny.root / "convert", ids)).max() < 1e-3
+    theirs = logits_of(tiny.root / "convert", ids)
+    assert np.abs(ours - theirs).max() < 1e-3 and np.array_equal(ours.argmax(1), theirs.argmax(1))
 
 
 def test_quantisations_are_known_by_name_whatever_their_case() -> None:
@@ -225,9 +226,9 @@ def test_publishing_gives_the_command_for_ollama(first: Path, exports: Path) -> 
 
 def test_publishing_again_touches_nothing(first: Path, exports: Path) -> None:
     publish(first, "tiny", exports)
-    before = {path: path.stat().st_mtime_ns for path in exports.rglob("*")}
+    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in exports.rglob("*")}
     publish(first, "tiny", exports)
-    assert {path: path.stat().st_mtime_ns for path in exports.rglob("*")} == before
+    assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in exports.rglob("*")} == before
 
 
 @pytest.mark.parametrize(

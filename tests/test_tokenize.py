@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,7 +101,7 @@ def test_conversations_are_whole_and_the_mask_is_one_on_answers_and_their_ends(t
         }  # fmt: skip
         for number, ((ids, mask), messages) in enumerate(zip(found, PAIRS, strict=True)):
             assert ids[0] == 1
-            led = "system\nBe short.\n" if number % 2 else ""
+            led = "system\nBe short.\n" if hashlib.sha256(str(number).encode()).digest()[0] % 2 else ""
             told = "".join(f"{message['role']}\n{message['content']}\n" for message in messages)
             assert processor.decode(ids) == led + told
             answers = [message["content"] for message in messages if message["role"] == "assistant"]
@@ -109,12 +110,12 @@ def test_conversations_are_whole_and_the_mask_is_one_on_answers_and_their_ends(t
 
 
 def test_half_of_the_conversations_are_led_by_the_system_message_and_none_without_one(tmp_path: Path) -> None:
-    documents = [text("a", LONG), *(pair(str(number), PAIRS[0]) for number in range(6))]
+    documents = [text("a", LONG), *(pair(str(number), PAIRS[0]) for number in range(40))]
     out, *_ = run(tmp_path / "with", documents, documents, context_length=64, system="Be short.")
     lengths = [len(ids) for ids, _ in conversations(out, "train")]
-    assert lengths[0] < lengths[1] and lengths == lengths[:2] * 3
+    assert len(set(lengths)) == 2 and 10 <= lengths.count(max(lengths)) <= 30
     out, *_ = run(tmp_path / "without", documents, documents, context_length=64, system="")
-    assert [len(ids) for ids, _ in conversations(out, "train")] == lengths[:1] * 6
+    assert [len(ids) for ids, _ in conversations(out, "train")] == [min(lengths)] * 40
 
 
 @pytest.mark.parametrize(("length", "kept"), [(64, 3), (40, 2), (32, 1), (8, 0)])

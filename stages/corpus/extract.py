@@ -79,9 +79,6 @@ def run(context: Context) -> Metrics:
             "extract: no usable document in any source", hint="add readable files to the folders in gather.sources"
         )
 
-    for path in finished.iterdir():
-        path.unlink()
-    finished.rmdir()
     write_documents(context.out, documents)
     lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in left_out)
     (context.out / "left_out.jsonl").write_text(lines, encoding="utf-8")

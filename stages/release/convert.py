@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from stages.training.model import Llama
 
-MAX_LOGIT_DIFFERENCE = 1e-3
+MAX_LOGIT_DIFFERENCE = 1e-4
 SPACE = "\u2581"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,14 +85,14 @@ def write_pairs(
 ) -> dict[str, int]:
     """`<side>_pairs.bin`, `.idx` and `.mask` (uint8, 1 on what the assistant says).
 
-    Every second conversation is led by the system message. One of more than `context_length` + 1 tokens would be cut in
-    its answer, so it is left out and counted.
+    Half of the conversations, by a hash of their id, are led by the system message. One of more than `context_length`
+    + 1 tokens would be cut in its answer, so it is left out and counted.
     """
     starts, tokens, too_long = [], 0, 0
     name = f"{side}_pairs"
     with (folder / f"{name}.bin").open("wb") as ids_file, (folder / f"{name}.mask").open("wb") as mask_file:
-        for number, document in enumerate(documents):
-            system = config.system if number % 2 else ""
+        for document in documents:
+            system = config.system if sha256(document.id.encode()).digest()[0] % 2 else ""
             ids, mask = encoding.encode_chat(with_system(document.messages, system))
             if len(ids) > config.context_length + 1:
                 too_long += 1

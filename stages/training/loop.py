@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -50,7 +49,7 @@ class Trainer:
             weight_decay=config.weight_decay,
             betas=(config.beta1, config.beta2),
         )
-        self.folder = context.out / "checkpoints"
+        self.folder = context.out / ".checkpoints"
         # Trying the compiled model draws random numbers for dropout, so the random state is restored after it.
         self.forward: Callable[[Tensor], Tensor] = self._compiled() if config.compile else model
         self.state = checkpoint.load_newest(self.folder, model, self.optimizer, context.warn)
@@ -62,8 +61,6 @@ class Trainer:
         config, state = self.config, self.state
         if state.step:
             self.context.say(f"going on from step {state.step}")
-        for leftover in self.context.out.glob(".*.tmp"):
-            leftover.unlink()  # of a run that was killed while it wrote
         self._keep_log_until(state.step)
         saved = time.monotonic()
         with self.context.progress(config.max_steps, "steps") as bar, self.context.deferred_interrupts() as interrupted:
@@ -79,10 +76,9 @@ class Trainer:
                 if time.monotonic() - saved >= 60 * config.checkpoint_every_minutes:
                     checkpoint.save(self.folder, self.model, self.optimizer, state)
                     saved = time.monotonic()
+            checkpoint.save(self.folder, self.model, self.optimizer, state)
             if interrupted():
-                checkpoint.save(self.folder, self.model, self.optimizer, state)
                 self.context.say(f"saved step {state.step} of {config.max_steps}")
-        shutil.rmtree(self.folder, ignore_errors=True)
         return self._metrics()
 
     def _step(self) -> dict[str, Any]:
