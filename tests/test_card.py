@@ -43,6 +43,7 @@ def test_the_front_matter_is_yaml() -> None:
     before, front, _ = card().split("---\n", 2)
     assert before == ""
     assert yaml.safe_load(front) == {
+        "license": ["cc0-1.0", "cc-by-4.0"],
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["micropython", "gguf"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +38,7 @@ def model_card(
     data = "\n".join(f"| {_cell(source.name)} | {_cell(source.terms)} | {source.documents} |" for source in sources)
     rows = "\n".join(f"| {entry['file']} | {quant} | {size(entry['bytes'])} |" for quant, entry in files.items())
     return f"""---
-license: [{", ".join(dict.fromkeys(source.license.lower() for source in sources))}]
+license: {json.dumps(list(dict.fromkeys(source.license.lower() for source in sources)))}
 library_name: transformers
 pipeline_tag: text-generation
 tags: [micropython, gguf]
