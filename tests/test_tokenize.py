@@ -139,7 +139,7 @@ def test_a_conversation_of_just_one_more_token_than_the_context_fits(tmp_path: P
         answer = "é" * ((length + 1 - around) // 2) + "z" * ((length + 1 - around) % 2)
         assert len(processor.encode_as_ids(answer)) == length + 1 - around
         documents = [pair("0", talk("Why?", answer)), text("a", TEXTS[1])]
-        _, metrics, _ = run(tmp_path / str(length), documents, documents, context_length=32)
+        _, metrics, _ = run(tmp_path / str(length), documents, documents, context_length=32, system="")
         assert metrics["train_pairs"]["conversations"] == kept
 
 

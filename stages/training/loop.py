@@ -53,6 +53,7 @@ class Trainer:
         # Trying the compiled model draws random numbers for dropout, so the random state is restored after it.
         self.forward: Callable[[Tensor], Tensor] = self._compiled() if config.compile else model
         self.state = checkpoint.load_newest(self.folder, model, self.optimizer, context.warn)
+        self.saved_step = self.state.step
         self.precision = resolve_precision(config.precision, self.device)
         self.validation = batches.validation()
         self.val_loss = math.nan
@@ -74,9 +75,9 @@ class Trainer:
                 self._log(record)
                 self._show(bar, record)
                 if time.monotonic() - saved >= 60 * config.checkpoint_every_minutes:
-                    checkpoint.save(self.folder, self.model, self.optimizer, state)
+                    self._save()
                     saved = time.monotonic()
-            checkpoint.save(self.folder, self.model, self.optimizer, state)
+            self._save()
             if interrupted():
                 self.context.say(f"saved step {state.step} of {config.max_steps}")
         return self._metrics()
@@ -130,7 +131,7 @@ class Trainer:
     def _require_finite(self, loss: float, norm: float) -> None:
         if math.isfinite(loss) and math.isfinite(norm):
             return
-        checkpoint.save(self.folder, self.model, self.optimizer, self.state)
+        self._save()
         raise StageError(
             f"step {self.state.step + 1}: loss {loss}, gradient norm {norm}; the weights are untouched",
             hint=CALMER,
@@ -154,6 +155,12 @@ class Trainer:
     def _keep(self, loss: float) -> None:
         self.state.best_loss, self.state.best_step = loss, self.state.step
         save_model(self.context.out, self.model)
+
+    def _save(self) -> None:
+        """Write a checkpoint, unless this step has one."""
+        if self.saved_step != self.state.step:
+            checkpoint.save(self.folder, self.model, self.optimizer, self.state)
+            self.saved_step = self.state.step
 
     def _compiled(self) -> Callable[[Tensor], Tensor]:
         """torch.compile, or the plain model where it does not work (it needs a C++ compiler or Triton)."""
