@@ -18,8 +18,9 @@ test: .venv/.installed
 		{ echo "error: Python 3.11 or newer is needed; try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 		{ echo "error: this Python has no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
+	@echo "installing into .venv/ (once; with CUDA this is several GB)"
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
