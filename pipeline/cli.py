@@ -138,7 +138,7 @@ def sample(
     from stages.training.sample import Sampling, stream_text
 
     store = Store(ARTIFACTS)
-    artifacts = history.run_artifacts(store, history.newest_run(store))
+    artifacts = history.newest_trained(store)
     folders = {name: artifact.path for name, artifact in artifacts.items()}
     sampling = Sampling(temperature, top_k, top_p)
     for text in stream_text(folders, stage, prompt, chat=chat, max_tokens=max_tokens, sampling=sampling, seed=seed):

@@ -20,6 +20,15 @@ def newest_run(store: Store, command: str | None = None) -> dict[str, Any]:
     raise UsageError(f"no run in {store.root.resolve()} yet", hint="pipeline run --config micropython.yaml")
 
 
+def newest_trained(store: Store) -> dict[str, Artifact]:
+    """The artifacts of the newest run that got as far as weights; raises UsageError where there is none."""
+    for record in reversed(store.runs()):
+        if "pretrain" in record["stages"]:
+            return run_artifacts(store, record)
+    config = newest_run(store)["config"]
+    raise UsageError("no run has trained weights yet", hint=f"pipeline run --config {config}")
+
+
 def run_artifacts(store: Store, record: Mapping[str, Any]) -> dict[str, Artifact]:
     """The artifacts of a run by stage; those that are gone by now are left out."""
     found = {}

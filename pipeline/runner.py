@@ -150,7 +150,7 @@ class Runner:
                     console.warn(step.note)
             else:
                 console.say(f"{head} {step.reason}")
-                made[stage.name] = self._execute(stage, made, interrupts)
+                made[stage.name] = self._execute(step, made, interrupts)
             record["stages"][stage.name] = {"action": step.action, "artifact": made[stage.name].name}
             self._save(record)
             if stage.publish:
@@ -226,6 +226,8 @@ class Runner:
         }
         if stage.seeded:
             material["seed"] = self.config.seed
+        if stage.named:
+            material["name"] = self.config.name
         if stage.fingerprint:
             material["sources"] = stage.fingerprint(sections, self.config.base)
         return Decision(stage, sections, material, inputs)
@@ -263,13 +265,13 @@ class Runner:
         newest = self.store.newest(stage.name)
         return {"seconds": float(newest.manifest["seconds"]), "size": newest.size} if newest else {}
 
-    def _execute(self, stage: Stage, made: Mapping[str, Artifact], interrupts: Interrupts) -> Artifact:
+    def _execute(self, step: Step, made: Mapping[str, Artifact], interrupts: Interrupts) -> Artifact:
+        stage = step.stage
         decision = self._decision(stage, made)
         key = decision.key
-        resume = stage.resumable and stage.name not in self.options.force
         started, began = _now(), time.monotonic()
         try:
-            out = self.store.begin(stage.name, key, resume=resume)
+            out = self.store.begin(stage.name, key, resume=step.action == "resume")
             context = Context(
                 sections=decision.sections,
                 inputs={name: artifact.path for name, artifact in decision.inputs.items()},
@@ -286,6 +288,9 @@ class Runner:
             interrupts.check()  # a stage that caught the signal's error itself may have left something out
             seconds = round(time.monotonic() - began, 3)
             artifact = self.store.commit(stage.name, key, self._manifest(decision, metrics, started, seconds))
+            for replaced in self.store.with_key(stage.name, key)[1:]:
+                if replaced.problems():
+                    self.store.remove(replaced.path)
         except PipelineError as error:
             if error.hint is None and not isinstance(error, Interrupted):
                 error.hint = f"mend the cause, then: pipeline run --config {self.config.path}"

@@ -74,8 +74,9 @@ class Stage:
     """One step of the road.
 
     `version` is raised when the output changes meaning. `sections` maps the config sections it reads to their models;
-    `needs` names the stages whose artifacts it reads. A `seeded` stage depends on the config's seed, a `resumable` one
-    goes on from its own partial output. `fingerprint(sections, base)` describes input from outside the store.
+    `needs` names the stages whose artifacts it reads. A `seeded` stage depends on the config's seed, a `named` one on
+    its name, and a `resumable` one goes on from its own partial output. `fingerprint(sections, base)` describes input
+    from outside the store.
     `publish(artifact, name, folder)` copies a finished artifact to where people look for it and returns the next
     command for them. `estimate(all sections)` gives lines for `plan`.
     """
@@ -87,6 +88,7 @@ class Stage:
     sections: Mapping[str, type[Section]] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     seeded: bool = False
+    named: bool = False
     resumable: bool = False
     fingerprint: Callable[[Mapping[str, Section], Path], Any] | None = None
     publish: Callable[[Path, str, Path], str] | None = None

@@ -46,7 +46,7 @@ def test_the_front_matter_is_yaml() -> None:
         "license": ["cc0-1.0", "cc-by-4.0"],
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "tags": ["micropython", "gguf"],
+        "tags": ["gguf"],
     }
 
 

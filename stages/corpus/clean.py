@@ -86,8 +86,9 @@ def normalise_document(document: Document) -> Document:
 def split(documents: Sequence[Document], fraction: float, seed: int) -> tuple[list[Document], list[Document]]:
     """Training and validation documents: of each kind about `fraction` of the characters, chosen by a seeded hash.
 
-    A document that alone exceeds twice the share is not chosen, unless none is left: then it is the shortest. Training
-    keeps at least one of each kind, where there is a kind of two or more. Both sides keep the order of the input.
+    A document that alone exceeds twice the share is not chosen, unless no text would be: then it is the shortest, since
+    the loss is measured on texts. Training keeps at least one of each kind, where there is a kind of two or more. Both
+    sides keep the order of the input.
     """
     chosen: set[str] = set()
     for kind in sorted({document.kind for document in documents}):
@@ -99,10 +100,13 @@ def split(documents: Sequence[Document], fraction: float, seed: int) -> tuple[li
             if taken < share and len(document.text) <= 2 * share:
                 chosen.add(document.id)
                 taken += len(document.text)
-    if not chosen:
+    if not any(document.id in chosen for document in documents if document.kind != "pair"):
         counts = count_by_kind(documents)
-        spare = [document for document in documents if counts[document.kind] > 1] or documents
-        chosen.add(min(spare, key=lambda document: (len(document.text), document.id)).id)
+        spare = [document for document in documents if counts[document.kind] > 1]
+        texts = [document for document in spare if document.kind != "pair"]
+        if texts or not chosen:
+            shortest = min(texts or spare or documents, key=lambda document: (len(document.text), document.id))
+            chosen.add(shortest.id)
     train = [document for document in documents if document.id not in chosen]
     return train, [document for document in documents if document.id in chosen]
 

@@ -24,7 +24,7 @@ Logits = Callable[[Sequence[int]], "NDArray[np.float32]"]
 
 
 class EvaluateConfig(Section):
-    """`tokens` bounds the validation text that is scored; `prompts` are answered by the smallest file."""
+    """`tokens` bounds the validation text that is scored; `prompts` go to the Q4_K_M file, or else the smallest."""
 
     tokens: Annotated[int, Field(ge=64)] = 8192
     prompts: Annotated[tuple[str, ...], Field(min_length=1)] = (
@@ -55,15 +55,15 @@ def run(context: Context) -> Metrics:
     for name, found in scores.items():
         context.say(f"{name:<8} perplexity {found['perplexity']:.3f}, {found['bits_per_byte']:.3f} bits per byte")
 
-    smallest = list(files)[-1]
+    speaker = "q4_k_m" if "q4_k_m" in files else list(files)[-1]
     system = json.loads((context.inputs["tokenize"] / "meta.json").read_bytes())["system"]
-    with Runtime(files[smallest]) as runtime:
+    with Runtime(files[speaker]) as runtime:
         answers = [
             answer(runtime, encoding, with_system([{"role": "user", "content": prompt}], system), config, context.seed)
             for prompt in config.prompts
         ]
     for prompt, text in zip(config.prompts, answers, strict=True):
-        context.say(f"{smallest} · {prompt}")
+        context.say(f"{speaker} · {prompt}")
         for line in text.splitlines():
             context.say(f"  {line}")
     results = {
@@ -71,7 +71,7 @@ def run(context: Context) -> Metrics:
         "answers": [{"prompt": p, "answer": a} for p, a in zip(config.prompts, answers, strict=True)],
     }
     (context.out / "evaluation.json").write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
-    return {"scores": scores, "answered_by": smallest}
+    return {"scores": scores, "answered_by": speaker}
 
 
 def trained_logits(folder: Path) -> tuple[Logits, int]:

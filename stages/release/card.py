@@ -41,12 +41,12 @@ def model_card(
 license: {json.dumps(list(dict.fromkeys(source.license.lower() for source in sources)))}
 library_name: transformers
 pipeline_tag: text-generation
-tags: [micropython, gguf]
+tags: [gguf]
 ---
 
 # {name}
 
-A small language model for MicroPython, trained from nothing on the sources below.
+A small language model, trained from nothing on the sources below.
 
 Llama architecture: d_model {model["d_model"]}, {model["n_layers"]} layers, {model["n_heads"]} heads
 ({model["n_kv_heads"]} for keys and values), d_ff {model["d_ff"]}, vocabulary {shape["vocab_size"]},

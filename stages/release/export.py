@@ -53,7 +53,7 @@ def run(context: Context) -> Metrics:
     metadata = GgufMetadata(
         name=context.name,
         license=combined_license(sources),
-        description="A small language model for MicroPython, trained with pipeline.",
+        description="A small language model trained with pipeline.",
         datasets=tuple(Dataset(name=source.name, description=source.terms) for source in sources),
     )
     base = out / f"{context.name}-f16.gguf"
@@ -188,7 +188,7 @@ def check_tokens(runtime: Runtime, encoding: SentencePieceEncoding, texts: Itera
 
 
 def publish(artifact: Path, name: str, exports: Path) -> str:
-    """Make `exports/<name>/` the same as the artifact, by one rename; returns the command that takes it to Ollama."""
+    """Make `exports/<name>/` the same as the artifact, and return the command that takes it to Ollama."""
     target = exports / name
     if not _is_published(target, (artifact / SUMS).read_bytes()):
         _replace(target, artifact)
@@ -230,6 +230,7 @@ STAGE = Stage(
     module=__name__,
     run=run,
     sections={"export": ExportConfig},
+    named=True,
     needs=("convert", "finetune", "tokenize", "tokenizer", "clean"),
     publish=publish,
 )

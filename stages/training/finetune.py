@@ -39,7 +39,8 @@ def run(context: Context) -> Metrics:
     epochs = batches.epochs(config.max_steps * config.gradient_accumulation)
     context.say(f"{len(batches.train)} conversations, {epochs:.1f} epochs")
     metrics = loop.train(context, model, batches, config)
-    context.say(f"validation loss {metrics['val_loss']:.3f} on the answers, perplexity {metrics['perplexity']:.2f}")
+    measured = "validation loss" if batches.val else "no conversation is held back; training loss"
+    context.say(f"{measured} {metrics['val_loss']:.3f} on the answers, perplexity {metrics['perplexity']:.2f}")
     return {**metrics, "epochs": round(epochs, 3)}
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
 
 from pipeline.stage import Context, Metrics, Section, Stage
 from stages.training.settings import TrainingConfig
@@ -11,7 +14,9 @@ from stages.training.shape import ModelConfig
 
 
 class PretrainConfig(TrainingConfig):
-    """Pretraining on texts."""
+    """Pretraining on texts; `validation_tokens` bounds the validation text that is scored."""
+
+    validation_tokens: Annotated[int, Field(ge=1)] = 100_000
 
 
 def run(context: Context) -> Metrics:

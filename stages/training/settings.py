@@ -28,7 +28,6 @@ class TrainingConfig(Section):
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
     grad_clip: Annotated[float, Field(gt=0)] = 1.0
     eval_every: Positive = 250
-    validation_tokens: Positive = 100_000
     checkpoint_every_minutes: Annotated[float, Field(gt=0)] = 10.0
 
     foreign_names: ClassVar[Mapping[str, str]] = {
