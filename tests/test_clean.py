@@ -138,7 +138,16 @@ def test_training_keeps_every_kind_and_most_of_it(documents: list[Document], fra
         whole = sum(len(found.text) for found in documents if found.kind == kind)
         held = sum(len(found.text) for found in val if found.kind == kind)
         assert any(found.kind == kind for found in train)
-        assert held <= 3 * fraction * whole or len(val) == 1
+        texts = [found.kind for found in val if found.kind != "pair"]
+        assert held <= 3 * fraction * whole or texts == [kind] or len(val) == 1
+
+
+@pytest.mark.parametrize("books", [2, 3, 8])
+def test_books_beside_many_conversations_still_leave_a_text_for_validation(books: int) -> None:
+    documents = [document(f"book{number}", "x" * (1000 + number), "docs") for number in range(books)]
+    documents += [document(f"pair{number}", "y" * 50, "pair") for number in range(100)]
+    _, val = split(documents, 0.05, 1)
+    assert [found.path for found in val if found.kind == "docs"] == ["book0"]
 
 
 @given(DOCUMENTS, st.floats(0.01, 0.49), st.integers(0, 2**32 - 1), st.randoms(use_true_random=False))
