@@ -81,7 +81,7 @@ def stream_text(
     trained = [name for name in ("finetune", "pretrain") if name in folders and stage in ("", name)]
     if not trained or "tokenizer" not in folders:
         raise UsageError(
-            f"the newest trained run has no {stage or 'whole'} weights; --stage is pretrain or finetune",
+            f"the newest trained run has no {stage or 'trained'} weights; --stage is pretrain or finetune",
             hint="pipeline log",
         )
     from stages.tokens.chat import CHAT_END
