@@ -14,7 +14,7 @@ def parts(shape: ModelConfig, config: TrainingConfig, vocab_size: int, context_l
 
     Activations are those of an uncompiled step with fused attention: per layer and token 5·d_model for norms and
     residuals, the attention's inputs and outputs, and 3·d_ff, in 2 bytes under bf16-mixed, with 1.45 for what eager
-    mode keeps besides (measured on the peers, see docs/decisions.md). Logits are kept whole, with their gradient.
+    mode keeps besides. Not yet measured on a GPU. Logits are kept whole, with their gradient.
     """
     parameters = shape.parameters(vocab_size)
     tokens = config.batch_size * context_length
