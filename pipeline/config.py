@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import ConfigError, UsageError
+from pipeline.shards import Engine
 from pipeline.stage import Road, Section
 from pipeline.yamlreader import KeyPath, Mark, YamlReader
 
@@ -25,6 +26,8 @@ class Root(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1337
+    engine: Engine = "local"
+    workers: Annotated[int, Field(ge=0, le=4096)] = 0
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,15 @@ class Config:
 
     `sections` holds one frozen section per name, `origins` says for each `section.key` where its value comes from
     (`default`, `file:line`, or `--set`), and `base` is the folder that relative paths in the config start from.
+    `engine` and `workers` say where work is done and change no byte of it, so that no artifact depends on them.
     """
 
     path: Path
     base: Path
     name: str
     seed: int
+    engine: Engine
+    workers: int
     profile: str | None
     sections: Mapping[str, Section]
     origins: Mapping[str, str]
@@ -47,7 +53,8 @@ class Config:
     def values(self) -> dict[str, Any]:
         """The whole configuration as plain JSON values."""
         dumped = {name: section.model_dump(mode="json") for name, section in self.sections.items()}
-        return {"name": self.name, "seed": self.seed, **dumped}
+        how = {"engine": self.engine, "workers": self.workers}
+        return {"name": self.name, "seed": self.seed, **how, **dumped}
 
 
 def find_config(name: str) -> Path:
@@ -71,18 +78,12 @@ def find_config(name: str) -> Path:
 def load_config(
     path: Path, road: Road, *, profile: str = "auto", overrides: Sequence[str] = (), detect: str | None = None
 ) -> Config:
-    """Read, merge and check a config: defaults, then the file, then the profile, then `--set` overrides.
+    """Read, merge and check a config: defaults, the file it extends, the file, the profile, then `--set` overrides.
 
     `detect` is the profile that `auto` stands for on this machine. Raises ConfigError with every error found.
     """
-    reader = _read_file(path)
-    errors = list(reader.errors)
-    if reader.data is not None and not isinstance(reader.data, dict):
-        errors.append(f"{path}:1:1: a config is a mapping of sections")
-    if errors and not isinstance(reader.data, dict):
-        raise ConfigError(errors, hint=f"pipeline validate --config {path}")
-    data: dict[str, Any] = dict(reader.data or {})
-    marks = dict(reader.marks)
+    errors: list[str] = []
+    data, marks = _read_chain(path, errors)
     profiles = data.pop("profiles", None) or {}
     if not isinstance(profiles, dict):
         raise ConfigError([f"{marks[('profiles',)].at_value()}: profiles: has to be a mapping of profile names"])
@@ -113,11 +114,41 @@ def load_config(
         base=folder.parent if folder.name == "configs" else folder,
         name=root.name,
         seed=root.seed,
+        engine=root.engine,
+        workers=root.workers,
         profile=chosen,
         sections=sections,
         origins=dict(_origins(sections, used)),
         overrides=tuple(overrides),
     )
+
+
+def _read_chain(
+    path: Path, errors: list[str], extending: tuple[Path, ...] = ()
+) -> tuple[dict[str, Any], dict[KeyPath, Mark]]:
+    """The values of a file over those of the file that its `extends` names, with where each stands."""
+    reader = _read_file(path)
+    errors += reader.errors
+    if reader.data is not None and not isinstance(reader.data, dict):
+        errors.append(f"{path}:1:1: a config is a mapping of sections")
+    if errors and not isinstance(reader.data, dict):
+        raise ConfigError(errors, hint=f"pipeline validate --config {path}")
+    own: dict[str, Any] = dict(reader.data or {})
+    parent = own.pop("extends", None)
+    if parent is None:
+        return own, dict(reader.marks)
+    place = reader.marks["extends",].at_value()
+    if not isinstance(parent, str):
+        raise ConfigError([f"{place}: extends: has to be the name of a config"])
+    found = next((folder / parent for folder in (path.parent, SHIPPED_CONFIGS) if (folder / parent).is_file()), None)
+    if found is None:
+        raise ConfigError([f"{place}: extends: no file `{parent}` in {path.parent.resolve()} or {SHIPPED_CONFIGS}"])
+    chain = (*extending, path.resolve())
+    if found.resolve() in chain:
+        raise ConfigError([f"{place}: extends: `{parent}` extends this file itself"])
+    data, marks = _read_chain(found, errors, chain)
+    _overlay(data, marks, own, reader.marks, (), errors)
+    return data, marks
 
 
 def _place(error: str) -> str:
@@ -208,7 +239,7 @@ def _validate(
         if key == "profiles":
             errors.append(f"{marks[(key,)].at_key()}: `profiles` belongs at the top of the file, and nowhere else")
         elif key not in schema and key not in Root.model_fields:
-            known = [*schema, *Root.model_fields, "profiles"]
+            known = [*schema, *Root.model_fields, "extends", "profiles"]
             errors.append(f"{marks[(key,)].at_key()}: unknown section `{key}`{_nearest(key, known)}")
     try:
         root = Root.model_validate_json(json.dumps({key: data[key] for key in Root.model_fields if key in data}))

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from pipeline.config import Config
 from pipeline.errors import Interrupted, PipelineError, StageError, UsageError
 from pipeline.interrupts import Interrupts
 from pipeline.provenance import code_digests, git_state, package_versions
+from pipeline.shards import map_ordered
 from pipeline.stage import Context, Road, Section, Stage
 from pipeline.store import Artifact, Store, canonical
 
@@ -279,6 +281,7 @@ class Runner:
                 seed=self.config.seed,
                 base=self.config.base,
                 name=self.config.name,
+                map=partial(map_ordered, workers=self.config.workers, engine=self.config.engine),
                 say=lambda message: console.say(f"  {message}"),
                 warn=console.warn,
                 progress=lambda total, unit: console.progress(stage.name, total, unit),

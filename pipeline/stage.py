@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,8 @@ class Section(BaseModel):
 
 
 SectionT = TypeVar("SectionT", bound=Section)
+InputT = TypeVar("InputT")
+OutputT = TypeVar("OutputT")
 
 
 def section_error(key: str, message: str) -> PydanticCustomError:
@@ -39,15 +41,21 @@ class ProgressBar(Protocol):
         """Add `amount` units; `note` replaces the text beside the bar."""
 
 
+class OrderedMap(Protocol):
+    """`function(x)` for each input, lazily and in order, over all workers; the function must be importable."""
+
+    def __call__(self, function: Callable[[InputT], OutputT], inputs: Iterable[InputT]) -> Iterator[OutputT]: ...
+
+
 @dataclass(frozen=True)
 class Context:
     """Everything a stage may see while it runs.
 
     `out` is the folder to fill; where the stage is `resumable` it may hold files of an earlier, interrupted try.
     `inputs` maps the name of each needed stage to its artifact's folder. `base` is what relative paths in the config
-    are relative to. `progress(total, unit)` opens a progress bar. Inside `with deferred_interrupts() as interrupted`
-    Ctrl-C and SIGTERM only make `interrupted()` true, so that the stage can save its state; leaving the block then
-    ends the run.
+    are relative to. `map` is the engine's `map_ordered`. `progress(total, unit)` opens a progress bar. Inside
+    `with deferred_interrupts() as interrupted` Ctrl-C and SIGTERM only make `interrupted()` true, so that the stage can
+    save its state; leaving the block then ends the run.
     """
 
     sections: Mapping[str, Section]
@@ -56,6 +64,7 @@ class Context:
     seed: int
     base: Path
     name: str
+    map: OrderedMap
     say: Callable[[str], None]
     warn: Callable[[str], None]
     progress: Callable[[float, str], AbstractContextManager[ProgressBar]]

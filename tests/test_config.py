@@ -95,6 +95,8 @@ def model(loaded: Config) -> ModelConfig:
         ("model: {n_heads: [4]}", "2:18: model.n_heads: should be a valid integer"),
         ("model: 64", "2:8: model: should be an object, not 64"),
         ("model: {rate: 0}", "2:15: model.rate: should be greater than 0, not 0"),
+        ("workers: -1", "2:10: workers: should be greater than or equal to 0, not -1"),
+        ("engine: rya", "2:9: engine: should be 'local' or 'ray', not \"rya\""),
         ("seed: -1", "2:7: seed: should be greater than or equal to 0, not -1"),
         ("model: {rate: .nan}", "2:15: `.nan` is not a finite number"),
         ("model: {rate: -.inf}", "2:15: `-.inf` is not a finite number"),
@@ -338,6 +340,36 @@ def test_layers_win_in_order_and_origins_say_which_won(place: Path) -> None:
     }
     assert load(place, text, detect="gpu-12gb").sections["train"] == TrainConfig(max_steps=9)
     assert load(place, text, profile="gpu-12gb", detect="cpu").profile == "gpu-12gb"
+
+
+def test_a_config_extends_another_and_origins_name_the_file(place: Path) -> None:
+    parent = place.with_name("parent.yaml")
+    parent.write_text(
+        "name: old\nseed: 3\nmodel: {d_model: 8, n_heads: 2}\nprofiles:\n  cpu: {model: {d_model: 16, rate: 0.1}}\n"
+    )
+    text = "extends: parent.yaml\nname: toy\nmodel: {n_heads: 4}\nprofiles:\n  cpu: {model: {rate: 0.2}}\n"
+    loaded = load(place, text, detect="cpu")
+    assert (loaded.name, loaded.seed, loaded.path) == ("toy", 3, place)
+    assert model(loaded).model_dump() == {"d_model": 16, "n_heads": 4, "rate": 0.2, "anything": None}
+    assert [loaded.origins[f"model.{key}"] for key in ("d_model", "n_heads", "rate")] == [
+        f"{parent}:5", f"{place}:3", f"{place}:5",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("parent", "text", "expected"),
+    [
+        ("", "extends: other.yaml", "no file `other.yaml` in "),
+        ("", "extends: [parent.yaml]", "2:10: extends: has to be the name of a config"),
+        ("extends: c.yaml", "extends: parent.yaml", "parent.yaml:1:10: extends: `c.yaml` extends this file itself"),
+        ("model: {d_mode: 3}", "extends: parent.yaml", "parent.yaml:1:9: unknown key `model.d_mode`"),
+        ("seed: 1", "extends: parent.yaml\nprofiles: {cpu: {extends: a.yaml}}", "3:18: unknown section `extends`"),
+    ],
+)
+def test_an_error_in_what_is_extended_names_its_file(place: Path, parent: str, text: str, expected: str) -> None:
+    place.with_name("parent.yaml").write_text(parent)
+    (error,) = errors(place, f"name: toy\n{text}\n")
+    assert expected in error
 
 
 def test_auto_takes_the_first_profile_where_the_hardware_has_none_of_its_own(place: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.errors import UsageError
+from pipeline.shards import map_ordered
 from pipeline.stage import Context, Metrics, Section, Stage
 from stages.corpus import gather
 from stages.corpus.gather import GatherConfig
@@ -62,6 +63,7 @@ def run_stage(
     done = StageRun(out)
     context = Context(
         sections=sections_of(stage, config), inputs=inputs or {}, out=out, seed=seed, base=base, name=name,
+        map=map_ordered,
         say=done.said.append, warn=done.warned.append, progress=_progress, deferred_interrupts=_no_interrupts,
     )  # fmt: skip
     done.metrics.update(stage.run(context))

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from pipeline.errors import Interrupted, StageError
 from pipeline.interrupts import Interrupts
+from pipeline.shards import map_ordered
 from pipeline.stage import Context, Section
 from stages.training import checkpoint, loop
 from stages.training.data import Batch, TextBatches
@@ -70,6 +71,7 @@ class Stand:
             seed=self.seed,
             base=self.out,
             name="tiny",
+            map=map_ordered,
             say=self.said.append,
             warn=self.warned.append,
             progress=lambda total, unit: nullcontext(self.bar),

@@ -105,6 +105,11 @@ def test_a_changed_value_reruns_its_stage_and_what_depends_on_it(
     assert toy.run() == REUSED
 
 
+def test_where_the_work_is_done_reruns_nothing(toy: Toy) -> None:
+    toy.run("workers=1")
+    assert toy.run("workers=2") == toy.run("engine=ray") == toy.run() == REUSED
+
+
 def test_a_higher_version_of_a_stage_reruns_it(toy: Toy) -> None:
     toy.run()
     toy.road = tuple(Stage(**{**vars(stage), "version": 2}) if stage.name == "count" else stage for stage in toy.road)

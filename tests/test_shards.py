@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import UsageError
 from pipeline.shards import LimitExceeded, call_limited, map_ordered
 
 
@@ -119,3 +121,59 @@ def test_ctrl_c_is_left_to_the_parent() -> None:
         assert limited(signal.getsignal, signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def squared_on_a_worker(number: int) -> tuple[int, int]:
+    return number * number, os.getpid()
+
+
+def test_workers_end_when_their_parent_is_killed() -> None:
+    code = (
+        "import os, time; from pipeline.shards import map_ordered; import test_shards\n"
+        "if __name__ == '__main__':\n"
+        "    results = map_ordered(test_shards.squared_on_a_worker, range(10**9), workers=2)\n"
+        "    print(next(results)[1], flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment)
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    for _ in range(200):
+        if not is_running(worker):
+            return
+        time.sleep(0.05)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker outlived its parent by 10 s")
+
+
+def is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{process}/stat")  # an orphan that nobody reaps is dead, and still there
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_ray_gives_what_processes_give() -> None:
+    pytest.importorskip("ray")
+    code = (
+        "from pipeline.shards import map_ordered; import math\n"
+        "print(list(map_ordered(math.sqrt, range(40), workers=2, engine='ray')))\n"
+        "results = map_ordered(math.sqrt, [4.0, -1.0], workers=2, engine='ray')\n"
+        "print(next(results))\n"
+        "try:\n    next(results)\nexcept ValueError as error:\n    print(type(error).__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.splitlines() == [str([math.sqrt(number) for number in range(40)]), "2.0", "ValueError"]
+
+
+def test_ray_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match="needs Ray") as error:
+        next(map_ordered(math.sqrt, [1.0], engine="ray"))
+    assert "pipeline[ray]" in str(error.value.hint)
