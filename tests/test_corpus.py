@@ -13,6 +13,7 @@ import subprocess
 import sys
 import textwrap
 import tokenize
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -23,8 +24,9 @@ import pytest
 from stages.corpus.pdf import read_pdf
 
 CORPUS = Path(__file__).parents[1] / "corpus"
-PAGES = sorted(path for path in (CORPUS / "docs").iterdir() if path.suffix in (".md", ".rst", ".ipynb"))
+PAGES = sorted(path for path in (CORPUS / "docs").iterdir() if path.name != "LICENSE")
 BOOK = CORPUS / "pdf" / "sensors_and_signals.pdf"
+NOTEBOOK = CORPUS / "pdf" / "drivers_notebook.pdf"
 
 SECRET_NAME = re.compile(r"pass(word|wd|phrase)?$|psk$|(^|_)key$|secret|token$|credential", re.IGNORECASE)
 PLACEHOLDER = re.compile(r"|\.{3}|\d{4}|YOUR_\w+|your-[\w-]+|[a-z_.]+\.json|<[^>]+>")
@@ -63,14 +65,35 @@ def page_code(path: Path) -> list[str]:
     if path.suffix == ".rst":
         blocks = re.findall(r"^\.\. code-block:: python\n\n((?: +.*\n|\n)+)", text, re.MULTILINE)
         return [textwrap.dedent(block) for block in blocks]
+    if path.suffix == ".html":
+        blocks = re.findall(r'<code class="language-python">(.*?)</code>', text, re.DOTALL)
+        return [html.unescape(block) for block in blocks]
+    if path.suffix == ".pyi":
+        documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, documented)]
+        docstrings = "\n\n".join(ast.get_docstring(node) or "" for node in nodes)
+        blocks = re.findall(r"::\n\n((?: +.*\n|\n)+)", docstrings + "\n")
+        return [textwrap.dedent(block) for block in blocks]
     return fenced(text)
 
 
 @cache
-def listings() -> list[str]:
-    """The listings of the book by its source."""
-    source = BOOK.with_suffix(".html").read_text(encoding="utf-8")
-    return [html.unescape(listing) for listing in re.findall(r"<pre>(.*?)</pre>", source, re.DOTALL)]
+def source_of(book: Path) -> str:
+    return book.with_suffix(".html" if book == BOOK else ".txt").read_text(encoding="utf-8")
+
+
+@cache
+def listings(book: Path) -> list[str]:
+    """The listings of a book by its source."""
+    if book == BOOK:
+        return [html.unescape(found) for found in re.findall(r"<pre>(.*?)</pre>", source_of(book), re.DOTALL)]
+    return re.findall(r"^```(?:python|json|text|console).*?\n(.*?)\n```$", source_of(book), re.MULTILINE | re.DOTALL)
+
+
+def python_listings(book: Path) -> list[str]:
+    """Those in Python; in the second book some are JSON or what a program prints, and say so."""
+    other = re.findall(r"^```(?:json|text|console)\n(.*?)\n```$", source_of(book), re.MULTILINE | re.DOTALL)
+    return [code for code in listings(book) if not code.startswith(">>>") and code not in other]
 
 
 def all_code() -> Iterator[tuple[str, str]]:
@@ -80,7 +103,8 @@ def all_code() -> Iterator[tuple[str, str]]:
         yield from ((path.name, code) for code in page_code(path))
     for place, messages in conversations():
         yield from ((place, code) for answer in answers(messages) for code in fenced(answer))
-    yield from ((BOOK.name, listing) for listing in listings() if not listing.startswith(">>>"))
+    for book in (BOOK, NOTEBOOK):
+        yield from ((book.name, listing) for listing in python_listings(book))
 
 
 def compile_error(code: str) -> str:
@@ -93,8 +117,10 @@ def compile_error(code: str) -> str:
 
 
 def test_there_is_as_much_of_each_kind_as_was_promised() -> None:
-    assert len(programs()) >= 60 and len(PAGES) >= 15 and len(conversations()) >= 150
-    assert {path.suffix for path in PAGES} == {".md", ".rst", ".ipynb"}
+    assert len(programs()) >= 155 and len(PAGES) >= 46 and len(conversations()) >= 560
+    kinds = Counter(path.suffix for path in PAGES)
+    assert set(kinds) == {".md", ".rst", ".ipynb", ".html", ".pyi"}
+    assert kinds[".rst"] >= 5 and kinds[".html"] >= 3 and min(kinds.values()) >= 2
     assert all(len(text.splitlines()) >= 30 for text in programs().values())
     assert all(len(path.read_text(encoding="utf-8")) >= 2000 and len(page_code(path)) >= 2 for path in PAGES)
 
@@ -112,7 +138,7 @@ def test_every_topic_of_the_mission_has_programs() -> None:
 
 def test_all_code_compiles_for_a_board() -> None:
     code = list(all_code())
-    assert len(code) > 400
+    assert len(code) > 900
     assert [f"{place}: {error}" for place, text in code if (error := compile_error(text))] == []
 
 
@@ -202,7 +228,7 @@ def test_no_password_looks_like_one() -> None:
 def test_no_address_of_a_person_or_a_real_host() -> None:
     texts = [*programs().items(), *((path.name, path.read_text(encoding="utf-8")) for path in PAGES)]
     texts += [(place, message["content"]) for place, messages in conversations() for message in messages]
-    texts.append((BOOK.name, BOOK.with_suffix(".html").read_text(encoding="utf-8")))
+    texts += [(book.name, source_of(book)) for book in (BOOK, NOTEBOOK)]
     for place, text in texts:
         assert not re.findall(r"[\w.+-]+@[\w-]+\.[a-z]{2,}", text), place
         for url in re.findall(r"https?://\w[^\s\"'`]*", text):
@@ -215,34 +241,44 @@ def test_each_folder_carries_its_licence(folder: str) -> None:
 
 
 @cache
-def book() -> Any:
-    return read_pdf(BOOK)
+def read(book: Path) -> Any:
+    return read_pdf(book)
 
 
-def test_the_book_has_pages_headings_and_listings() -> None:
+def bare(title: str) -> str:
+    """A title without its number and its punctuation, which a book may set in more than one way."""
+    return re.sub(r"^[\d ]+ ", "", re.sub(r"\W+", " ", title))
+
+
+@pytest.mark.parametrize(("book", "pages"), [(BOOK, 10), (NOTEBOOK, 20)])
+def test_a_book_has_pages_headings_and_listings(book: Path, pages: int) -> None:
     import pymupdf
 
-    with pymupdf.open(BOOK) as document:
-        assert document.page_count >= 10
+    with pymupdf.open(book) as document:
+        assert document.page_count >= pages
         chapters = [title for level, title, _ in document.get_toc() if level == 1]
-    assert len(chapters) >= 4 and len(listings()) >= 20
-    headings = re.findall(r"^#+ (.*)$", book().markdown, re.MULTILINE)
-    assert {re.sub(r"\W+", " ", title) for title in chapters} <= {re.sub(r"\W+", " ", title) for title in headings}
+    assert len(chapters) >= 4 and len(listings(book)) >= 20
+    headings = re.findall(r"^#+ (.*)$", read(book).markdown, re.MULTILINE)
+    assert {bare(title) for title in chapters} <= {bare(title) for title in headings}
 
 
-def test_the_listings_of_the_book_are_read_to_the_byte() -> None:
+@pytest.mark.parametrize("book", [BOOK, NOTEBOOK])
+def test_the_listings_of_a_book_are_read_to_the_byte(book: Path) -> None:
     """Against the source of the book, which the reader never sees."""
-    found = re.findall(r"^(`{3,})\w*\n(.*?)\n\1$", book().markdown, re.MULTILINE | re.DOTALL)
-    read = [code for _, code in found]
-    wanted = [listing.strip("\n") for listing in listings()]
-    exact = sum(listing in read for listing in wanted)
-    assert exact >= 0.9 * len(wanted), [listing for listing in wanted if listing not in read]
+    found = re.findall(r"^(`{3,})\w*\n(.*?)\n\1$", read(book).markdown, re.MULTILINE | re.DOTALL)
+    blocks = [code for _, code in found]
+    wanted = [listing.strip("\n") for listing in listings(book)]
+    exact = sum(listing in blocks for listing in wanted)
+    assert exact >= 0.9 * len(wanted), [listing for listing in wanted if listing not in blocks]
 
 
-def test_the_book_is_what_its_source_and_typesetter_give(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("book", "script"), [(BOOK, "typeset.py"), (NOTEBOOK, "typeset_notebook.py")])
+def test_a_book_is_what_its_source_and_typesetter_give(book: Path, script: str, tmp_path: Path) -> None:
     import pymupdf
 
+    if book == NOTEBOOK:
+        pytest.importorskip("reportlab")  # which nothing but this book needs
     again = tmp_path / "book.pdf"
-    subprocess.run([sys.executable, CORPUS / "pdf/typeset.py", again], check=True, capture_output=True)
-    with pymupdf.open(BOOK) as shipped, pymupdf.open(again) as made:
+    subprocess.run([sys.executable, CORPUS / "pdf" / script, again], check=True, capture_output=True)
+    with pymupdf.open(book) as shipped, pymupdf.open(again) as made:
         assert [page.get_text() for page in shipped] == [page.get_text() for page in made]
