@@ -266,7 +266,8 @@ def _explain(
         loc, kind, message = detail["loc"], detail["type"], detail["msg"]
         if kind == "too_short" and any(other["loc"][: len(loc)] == loc != other["loc"] for other in details):
             continue  # only because its items are wrong
-        full = path = (*prefix, *loc, *([detail["ctx"]["key"]] if kind == "section" else []))
+        keys = (*prefix, *loc, *([detail["ctx"]["key"]] if kind == "section" else []))
+        full = path = tuple(_without_tags(keys, marks))
         while path and path not in marks and kind != "missing":
             path = path[:-1]
         name = ".".join(str(part) for part in (full if kind == "section" else path))
@@ -286,19 +287,27 @@ def _explain(
 
 
 def _suggest(key: str, path: KeyPath, schema: Mapping[str, type[Section]]) -> str:
-    model: type[Section] | None = schema.get(str(path[0]))
+    models = [model for name, model in schema.items() if name == path[0]]
     for part in path[1:-1]:
-        if model and isinstance(part, str):
-            field = model.model_fields.get(part)
-            model = next(_sections_in(field.annotation), None) if field else None
-    if model is None:
-        return ""
-    if key in model.foreign_names:
-        return f"; it is `{model.foreign_names[key]}` here"
+        if isinstance(part, str):
+            fields = [model.model_fields[part] for model in models if part in model.model_fields]
+            models = [model for field in fields for model in _sections_in(field.annotation)]
+    for model in models:
+        if key in model.foreign_names:
+            return f"; it is `{model.foreign_names[key]}` here"
     for name, other in schema.items() if len(path) == 2 else ():
         if key in other.model_fields:
             return f"; it belongs under `{name}:`"
-    return _nearest(key, model.model_fields)
+    return _nearest(key, dict.fromkeys(name for model in models for name in model.model_fields))
+
+
+def _without_tags(keys: KeyPath, marks: Mapping[KeyPath, Mark]) -> Iterator[str | int]:
+    """A place without the tags that pydantic puts between its keys where there are several kinds of a section."""
+    known: KeyPath = ()
+    for index, key in enumerate(keys):
+        if (*known, key) in marks or index in (0, len(keys) - 1):
+            known = (*known, key)
+            yield key
 
 
 def _sections_in(annotation: Any) -> Iterator[type[Section]]:

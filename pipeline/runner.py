@@ -190,12 +190,10 @@ class Runner:
                 changed = self._changed_code(artifact)
                 if changed and self.options.changed_code:
                     return Step(stage, "run", f"code changed: {changed}", key, **cost)
-                note = (
-                    f"{stage.name}: {changed} changed since {artifact.name}; --changed-code reruns it"
-                    if changed
-                    else ""
-                )
-                return Step(stage, "reuse", "", key, artifact, note)
+                notes = [f"{changed} changed since {artifact.name}; --changed-code reruns it"] if changed else []
+                if without := artifact.manifest.get("metrics", {}).get("without"):
+                    notes.append(f"{artifact.name} was made without {', '.join(without)}; --force {stage.name} retries")
+                return Step(stage, "reuse", "", key, artifact, "; ".join(f"{stage.name}: {note}" for note in notes))
             reason = damaged or self._why(decision)
         else:
             reason = "--force"

@@ -227,6 +227,18 @@ def test_changed_code_is_told_by_name_and_reruns_only_when_asked(toy: Toy, own_c
     assert toy.plan()["page"].note == ""
 
 
+def test_what_was_made_without_an_optional_part_says_so_until_it_is_made_again(toy: Toy) -> None:
+    whole = toy.road[0].run
+    toy.replace("words", lambda context: {**whole(context), "without": {"pypi:a==1": "offline"}})
+    toy.run()
+    toy.replace("words", whole)
+    step = toy.plan()["words"]
+    assert step.artifact is not None and step.action == "reuse"
+    assert step.note == f"words: {step.artifact.name} was made without pypi:a==1; --force words retries"
+    toy.run(force=("words",))
+    assert toy.plan()["words"].note == ""
+
+
 def test_the_manifest_says_what_made_the_artifact(toy: Toy) -> None:
     toy.run("count.pause=0.001", "seed=9")
     words, count = toy.store.newest("words"), toy.store.newest("count")
