@@ -8,7 +8,7 @@ BIN := .venv/bin
 run: .venv/.installed
 	$(BIN)/pipeline run --config micropython.yaml
 
-test: .venv/.installed .venv/.ray
+test: .venv/.installed .venv/.tested
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
@@ -24,8 +24,8 @@ test: .venv/.installed .venv/.ray
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/.ray: requirements-ray.lock .venv/.installed
-	@$(BIN)/python -m pip install --disable-pip-version-check -r $< || echo "Ray is not to be had here: its tests are skipped"
+.venv/.tested: requirements-test.lock .venv/.installed
+	@$(BIN)/python -m pip install --disable-pip-version-check -r $< || echo "not all to be had here: some tests are skipped"
 	@touch $@
 
 clean:
