@@ -122,6 +122,29 @@ def export(
 
 
 @app.command()
+def show(
+    document: Annotated[str, typer.Argument(help="A document's id, its path, or a part of it; none lists all.")] = "",
+    pages: Annotated[str, typer.Option(help="Of a PDF, such as 3-8; by default the first 50.")] = "",
+    out: Annotated[Path | None, typer.Option(help="The HTML file; by default show-<name>.html.")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    dropped: Annotated[bool, typer.Option("--dropped", help="List what was left out, and why.")] = False,
+    reason: Annotated[str, typer.Option(help="With --dropped: only what was left out for this reason.")] = "",
+    json: JsonOption = False,
+) -> None:
+    """Show what was extracted beside the original, as a page for the browser."""
+    from pipeline.store import Store
+    from stages.corpus import show as viewer
+
+    store = Store(ARTIFACTS)
+    if dropped or reason:
+        viewer.list_dropped(store, reason=reason, json=json)
+    elif document:
+        viewer.show(store, document, pages=pages, out=out, open_=open_)
+    else:
+        viewer.list_documents(store, json=json)
+
+
+@app.command()
 def sample(
     prompt: Annotated[str, typer.Argument(help="Text to go on from; a question with --chat.")] = "",
     chat: Annotated[bool, typer.Option("--chat", help="Ask in the chat format of finetuning.")] = False,

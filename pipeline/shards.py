@@ -49,6 +49,7 @@ def _map_with_processes(
     function: Callable[[InputT], OutputT], inputs: Iterable[InputT], workers: int
 ) -> Iterator[OutputT]:
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
         waiting: deque[Future[OutputT]] = deque()
         try:
@@ -58,9 +59,10 @@ def _map_with_processes(
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        except BaseException:  # an error, Ctrl-C, or nobody wants the rest: no waiting for what is under way
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.kill()
+            raise
 
 
 def _map_with_ray(function: Callable[[InputT], OutputT], inputs: Iterable[InputT], workers: int) -> Iterator[OutputT]:

@@ -58,6 +58,14 @@ def test_an_error_of_the_function_is_raised_here(workers: int) -> None:
         next(results)
 
 
+def test_nothing_is_waited_for_when_the_rest_is_not_wanted() -> None:
+    results = map_ordered(time.sleep, [0, *[60] * 20], workers=2)
+    assert next(results) is None
+    began = time.monotonic()
+    results.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - began < 20
+
+
 def limited(function: object, value: object, *, seconds: float = 30, megabytes: int = 2000) -> object:
     return call_limited(function, value, timeout_seconds=seconds, max_memory_mb=megabytes)  # type: ignore[arg-type]
 
@@ -177,3 +185,81 @@ def test_ray_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(UsageError, match="needs Ray") as error:
         next(map_ordered(math.sqrt, [1.0], engine="ray"))
     assert "pipeline[ray]" in str(error.value.hint)
+
+
+def start_another(path: str) -> int:
+    """Start a process that goes on for long, note its id, and go on for long, too."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    Path(path).write_text(str(child.pid))
+    time.sleep(60)
+    return child.pid
+
+
+def wait_until_gone(pid: int, seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while is_running(pid) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not is_running(pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_a_call_started_is_ended_with_it(tmp_path: Path) -> None:
+    with pytest.raises(LimitExceeded, match="took longer"):
+        limited(start_another, str(tmp_path / "pid"), seconds=3)
+    assert wait_until_gone(int((tmp_path / "pid").read_text()))
+
+
+def note_and_sleep(path: str) -> None:
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_call_ends_when_its_caller_was_killed(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    code = f"from test_shards import *\nlimited(note_and_sleep, {str(path)!r})"
+    places = [str(Path(__file__).parent), *sys.path]
+    caller = subprocess.Popen(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
+    )
+    end = time.monotonic() + 30
+    while not (path.exists() and path.read_text()) and time.monotonic() < end:
+        time.sleep(0.02)
+    caller.kill()
+    caller.wait()
+    assert wait_until_gone(int(path.read_text()))
+
+
+class Stubborn(Exception):
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+def raise_stubborn(_: object) -> None:
+    raise Stubborn("this", "that")
+
+
+def test_an_error_that_cannot_travel_is_told_all_the_same() -> None:
+    with pytest.raises(RuntimeError, match="Stubborn: this and that"):
+        limited(raise_stubborn, None)
+
+
+def test_the_main_script_does_not_run_again_in_each_call(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\nimport math\nfrom pipeline.shards import call_limited\n"
+        "with Path('log').open('a') as file:\n    file.write('x')\n"
+        "if __name__ == '__main__':\n"
+        "    print([call_limited(math.sqrt, 4.0, timeout_seconds=30, max_memory_mb=2000) for _ in range(2)])\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), *sys.path]))}
+    told = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, check=True)
+    assert told.stdout == b"[2.0, 2.0]\n" and (tmp_path / "log").read_text() == "x"
+
+
+def call_once_more(number: float) -> object:
+    return limited(math.sqrt, number)
+
+
+def test_a_worker_of_a_map_can_call_with_limits() -> None:
+    assert list(map_ordered(call_once_more, [4.0, 9.0, 16.0], workers=2)) == [2.0, 3.0, 4.0]

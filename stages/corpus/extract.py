@@ -2,250 +2,262 @@
 
 from __future__ import annotations
 
-import io
 import json
-import re
-import tokenize
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from pipeline.errors import StageError
-from pipeline.hardware import usable_cores
 from pipeline.shards import LimitExceeded, call_limited
 from pipeline.stage import Context, Metrics, Section, Stage
-from pipeline.store import write_atomic
-from stages.corpus.documents import (
-    Document,
-    conversation_text,
-    count_by_kind,
-    document_id,
-    from_json,
-    to_json,
-    write_documents,
-)
-from stages.corpus.pdf import PdfText, UnreadablePdf, read_pdf
+from stages.corpus.documents import Document, document_id, to_json
+from stages.corpus.journal import Journal
+from stages.corpus.readers import PRELOAD, Part, Unreadable, read_file
 
-KNOWN_ROLES = ("system", "user", "assistant")
+BATCH_FILES, BATCH_BYTES = 32, 2**18
+SHOWN_BOOKS, SHOWN_EXAMPLES = 20, 3
+Entry = dict[str, Any]
 
 
 class ExtractConfig(Section):
     timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
     max_memory_mb: Annotated[int, Field(ge=256)] = 2048
+    max_file_mb: Annotated[float, Field(gt=0)] = 256.0
     on_error: Literal["skip", "fail"] = "skip"
 
 
-class Unreadable(Exception):
-    """A file or a line that gives no document; the message is the reason, short enough to be counted."""
+@dataclass(frozen=True)
+class Batch:
+    """Files that one task reads, one after the other, each in a process of its own."""
+
+    folder: Path
+    entries: tuple[Entry, ...]
+    config: ExtractConfig
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What was read from a file: its documents as lines of JSON, how much that is, and what was left out and why."""
+
+    lines: tuple[str, ...] = ()
+    kinds: dict[str, int] = field(default_factory=dict)
+    characters: int = 0
+    pages: int = 0
+    code_blocks: int = 0
+    reasons: tuple[str, ...] = ()
 
 
 def run(context: Context) -> Metrics:
     config = context.section(ExtractConfig)
     gathered = context.inputs["gather"]
-    entries = [json.loads(line) for line in json_lines((gathered / "files.jsonl").read_text(encoding="utf-8"))]
-    finished = context.out / ".finished"
-    finished.mkdir(exist_ok=True)
-
-    def read(entry: dict[str, Any]) -> tuple[list[Document], list[str]]:
-        saved = finished / f"{entry['sha256'][:32]}-{document_id(entry['source'], entry['path'])}.jsonl"
-        is_pdf = entry["file"].lower().endswith(".pdf")
-        if is_pdf and saved.exists():
-            return [from_json(line) for line in json_lines(saved.read_text(encoding="utf-8"))], []
-        documents, reasons = _read(gathered / entry["file"], entry, config)
-        if is_pdf and not reasons:
-            write_atomic(saved, "".join(to_json(document) + "\n" for document in documents).encode())
-        return documents, reasons
-
-    documents: list[Document] = []
-    left_out: list[dict[str, str]] = []
-    with context.progress(len(entries), "files") as bar, ThreadPoolExecutor(usable_cores()) as pool:
-        for entry, (found, reasons) in zip(entries, pool.map(read, entries), strict=True):
-            documents += found
-            left_out += [{"source": entry["source"], "path": entry["path"], "reason": reason} for reason in reasons]
-            bar.advance(note=entry["path"])
-    for item in left_out:
-        context.warn(f"left out {item['source']}/{item['path']}: {item['reason']}")
-    if left_out and config.on_error == "fail":
-        raise StageError(
-            f"extract: {len(left_out)} inputs could not be read", hint="mend them, or set extract.on_error: skip"
-        )
-    if not documents:
+    with Journal(context.out) as journal:
+        done = sum(len(note) for note in journal.notes())
+        total = sum(1 for _ in _entries(gathered))
+        with context.progress(total, "files") as bar:
+            if done:
+                context.say(f"going on after {done:,} of {total:,} files")
+                bar.advance(done)
+            batches = _batches(gathered, islice(_entries(gathered), done, None), config)
+            for lines, notes in context.map(read_batch, batches):
+                journal.append(lines, notes)
+                bar.advance(len(notes), note=notes[-1]["path"])
+        summary = Summary()
+        with (context.out / "left_out.jsonl").open("w", encoding="utf-8", newline="\n") as left_out:
+            for note in (note for notes in journal.notes() for note in notes):
+                summary.add(note)
+                for reason in note["reasons"]:
+                    item = {"source": note["source"], "path": note["path"], "reason": reason}
+                    left_out.write(json.dumps(item, ensure_ascii=False) + "\n")
+    for line in summary.lines():
+        context.say(line)
+    count = summary.left_out.total()
+    if count and config.on_error == "fail":
+        raise StageError(f"extract: {count} inputs could not be read", hint="mend them, or set extract.on_error: skip")
+    if not summary.kinds:
         raise StageError(
             "extract: no usable document in any source", hint="add readable files to the folders in gather.sources"
         )
-
-    write_documents(context.out, documents)
-    lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in left_out)
-    (context.out / "left_out.jsonl").write_text(lines, encoding="utf-8")
-    kinds = count_by_kind(documents)
-    context.say(", ".join(f"{count} {kind}" for kind, count in kinds.items()) + f"; {len(left_out)} left out")
-    return {
-        "documents": kinds,
-        "characters": sum(len(document.text) for document in documents),
-        "left_out": dict(sorted(Counter(item["reason"].partition(":")[0] for item in left_out).items())),
-    }
+    return summary.metrics()
 
 
-def _read(path: Path, entry: dict[str, Any], config: ExtractConfig) -> tuple[list[Document], list[str]]:
-    """The documents of one file, and the reasons for what was left out of it."""
-    documents: list[Document] = []
-    reasons: list[str] = []
-    suffix = path.suffix.lower()
+def _entries(gathered: Path) -> Iterator[Entry]:
+    with (gathered / "files.jsonl").open(encoding="utf-8", newline="\n") as file:
+        for line in file:
+            yield json.loads(line)
 
-    def add(text: str, kind: Literal["code", "docs"], **meta: Any) -> None:
-        if not text.strip():
-            raise Unreadable("empty")
-        if not _encodable(text):
-            raise Unreadable("encoding: it has half a surrogate pair")
-        documents.append(_document(entry, text, kind, meta))
 
+def _batches(folder: Path, entries: Iterable[Entry], config: ExtractConfig) -> Iterator[Batch]:
+    """Small files together, so that handing them over costs little; a PDF or a large file on its own."""
+    waiting: list[Entry] = []
+    size = 0
+    for entry in entries:
+        waiting.append(entry)
+        path = folder / entry["file"]
+        size += path.stat().st_size if path.is_file() else 0
+        if len(waiting) >= BATCH_FILES or size >= BATCH_BYTES or _format(entry) == ".pdf":
+            yield Batch(folder, tuple(waiting), config)
+            waiting, size = [], 0
+    if waiting:
+        yield Batch(folder, tuple(waiting), config)
+
+
+def _format(entry: Entry) -> str:
+    return PurePosixPath(entry["path"]).suffix.lower() or "none"
+
+
+def read_batch(batch: Batch) -> tuple[list[str], list[dict[str, Any]]]:
+    """The documents of the files as lines, and for each file a note of what came of it."""
+    lines: list[str] = []
+    notes = []
+    for entry in batch.entries:
+        began = time.monotonic()
+        texts = _limited(batch.folder, entry, batch.config)
+        lines += texts.lines
+        notes.append(
+            {
+                "source": entry["source"],
+                "path": entry["path"],
+                "format": _format(entry),
+                "kinds": texts.kinds,
+                "characters": texts.characters,
+                "pages": texts.pages,
+                "code_blocks": texts.code_blocks,
+                "reasons": texts.reasons,
+                "seconds": round(time.monotonic() - began, 4),
+            }
+        )
+    return lines, notes
+
+
+def _limited(folder: Path, entry: Entry, config: ExtractConfig) -> Texts:
+    """Whatever a file does to its reader, or was made to do, it costs this file only."""
+    path = folder / entry["file"]
+    if path.is_symlink() or not path.is_file():
+        return Texts(reasons=("no file",))
+    megabytes = path.stat().st_size / 1e6
+    if megabytes > config.max_file_mb:
+        return Texts(reasons=(f"size: {megabytes:,.0f} MB, and extract.max_file_mb is {config.max_file_mb:g}",))
     try:
-        if suffix == ".pdf":
-            pdf = _limited_pdf(path, config)
-            add(pdf.markdown, "docs", title=pdf.title, pages=pdf.pages)
-        elif suffix == ".py":
-            add(_source_text(path), "code")
-        elif suffix == ".ipynb":
-            add(notebook_markdown(_text(path)), "docs")
-        elif suffix == ".jsonl":
-            for index, pair in enumerate(read_pairs(json_lines(_text(path)))):
-                if isinstance(pair, Unreadable):
-                    reasons.append(str(pair))
-                else:
-                    base = _document(entry, conversation_text(pair), "pair", {}, index)
-                    documents.append(replace(base, messages=pair))
-        else:
-            add(_text(path), "docs")
+        return call_limited(
+            read_texts,
+            (path, entry),
+            timeout_seconds=config.timeout_seconds,
+            max_memory_mb=config.max_memory_mb,
+            preload=PRELOAD,
+        )
+    except LimitExceeded as error:
+        return Texts(reasons=(f"limit: {error}",))
+    except ImportError:
+        raise  # the installation is broken, not the file
+    except Exception as error:
+        return Texts(reasons=(f"unreadable: {type(error).__name__}: {error}"[:400],))
+
+
+def read_texts(file: tuple[Path, Entry]) -> Texts:
+    """The documents of one file; runs in the process that is made for it."""
+    path, entry = file
+    lines: list[str] = []
+    reasons: list[str] = []
+    kinds: Counter[str] = Counter()
+    characters = pages = code_blocks = 0
+    try:
+        for part in read_file(path, entry["path"]):
+            if isinstance(part, Unreadable):
+                reasons.append(str(part))
+                continue
+            lines.append(to_json(_document(entry, part, len(lines))))
+            kinds[part.kind] += 1
+            characters += len(part.text)
+            pages += part.meta.get("pages", 0)
+            code_blocks += part.meta.get("code_blocks", 0)
     except Unreadable as error:
         reasons.append(str(error))
-    return documents, reasons
+    return Texts(tuple(lines), dict(kinds), characters, pages, code_blocks, tuple(reasons))
 
 
-def _document(
-    entry: dict[str, Any], text: str, kind: Literal["code", "docs", "pair"], meta: dict[str, Any], index: int = 0
-) -> Document:
-    if entry["attribution"]:
-        meta = {**meta, "attribution": entry["attribution"]}
-    identity = document_id(entry["source"], entry["path"], index)
-    return Document(identity, text, kind, entry["source"], entry["path"], entry["license"], meta)
+def _document(entry: Entry, part: Part, index: int) -> Document:
+    meta = dict(part.meta) | ({"attribution": entry["attribution"]} if entry.get("attribution") else {})
+    return Document(
+        document_id(entry["source"], entry["path"], index),
+        part.text,
+        part.kind,
+        entry["source"],
+        entry["path"],
+        part.license or entry["license"],
+        meta,
+        part.messages,
+    )
 
 
-def _limited_pdf(path: Path, config: ExtractConfig) -> PdfText:
-    try:
-        return call_limited(read_pdf, path, timeout_seconds=config.timeout_seconds, max_memory_mb=config.max_memory_mb)
-    except UnreadablePdf as error:
-        raise Unreadable(f"{error.reason}: {error}") from error
-    except LimitExceeded as error:
-        raise Unreadable(f"limit: {error}") from error
-    except Exception as error:  # whatever a damaged file does to the reader, it costs this file only
-        raise Unreadable(f"unreadable: {type(error).__name__}: {error}") from error
+class Summary:
+    """What was read, by format, and what was left out, by reason; a few numbers however many files there are."""
 
+    def __init__(self) -> None:
+        self.formats: dict[str, Counter[str]] = {}
+        self.seconds: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
+        self.examples: dict[str, list[str]] = {}
+        self.books: list[str] = []
+        self.more_books = 0
 
-def json_lines(text: str) -> Iterable[str]:
-    """The lines of JSON Lines. `splitlines` would also cut at U+2028 and its like, which JSON leaves as they are."""
-    return io.StringIO(text, newline="\n")
+    def add(self, note: dict[str, Any]) -> None:
+        row = self.formats.setdefault(note["format"], Counter(files=0, documents=0, characters=0, pages=0))
+        row.update(files=1, characters=note["characters"], pages=note["pages"], documents=sum(note["kinds"].values()))
+        self.seconds[note["format"]] += note["seconds"]
+        self.kinds.update(note["kinds"])
+        for reason in note["reasons"]:
+            word = reason.partition(":")[0]
+            self.left_out[word] += 1
+            examples = self.examples.setdefault(word, [])
+            if len(examples) < SHOWN_EXAMPLES and note["path"] not in examples:
+                examples.append(note["path"])
+        if note["pages"]:
+            text = f"{note['pages']:,} pages, {note['code_blocks']:,} code blocks, {note['seconds']:.1f} s"
+            if len(self.books) < SHOWN_BOOKS:
+                self.books.append(f"{note['path']}: {text}")
+            else:
+                self.more_books += 1
 
+    def lines(self) -> Iterator[str]:
+        """The summary for people."""
+        width = max((len(name) for name in self.formats), default=0)
+        yield f"{'':<{width}} {'files':>9} {'documents':>10} {'characters':>13} {'pages':>7} {'seconds':>8}"
+        for name, row in sorted(self.formats.items()):
+            pages = f"{row['pages']:,}" if row["pages"] else "-"
+            yield (
+                f"{name:<{width}} {row['files']:>9,} {row['documents']:>10,} {row['characters']:>13,} {pages:>7}"
+                f" {self.seconds[name]:>8.1f}"
+            )
+        yield from self.books
+        if self.more_books:
+            yield f"and {self.more_books:,} more PDFs"
+        if self.left_out:
+            yield f"left out {self.left_out.total():,}; pipeline show --dropped lists them (left_out.jsonl)"
+        for word, count in self.left_out.most_common():
+            examples = ", ".join(self.examples[word])
+            yield f"  {count:>7,} {word}: {examples}{', …' if count > len(self.examples[word]) else ''}"
 
-def _encodable(text: str) -> bool:
-    """Whether a text can be written as UTF-8: JSON's `\\ud800` alone cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _text(path: Path) -> str:
-    """UTF-8 text, with or without a byte order mark; raises Unreadable for anything else."""
-    data = path.read_bytes()
-    if not data:
-        raise Unreadable("empty")
-    if b"\0" in data:
-        raise Unreadable("binary: it has zero bytes")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise Unreadable("encoding: not UTF-8") from None
-
-
-def _source_text(path: Path) -> str:
-    """A Python source in the encoding that it declares (PEP 263)."""
-    data = path.read_bytes()
-    if b"\0" in data:
-        raise Unreadable("binary: it has zero bytes")
-    try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        return data.decode(encoding)
-    except (SyntaxError, UnicodeError, LookupError):
-        raise Unreadable("encoding: not the encoding that the source declares") from None
-
-
-def notebook_markdown(text: str) -> str:
-    """A Jupyter notebook (nbformat 4) as Markdown: code cells fenced, outputs left away. Raises Unreadable."""
-    try:
-        notebook = json.loads(text)
-        language = notebook.get("metadata", {}).get("language_info", {}).get("name", "python")
-        cells = [(cell["cell_type"], "".join(cell["source"]).strip("\n")) for cell in notebook["cells"]]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise Unreadable("notebook: not nbformat 4 JSON") from None
-    parts = [_fenced(source, language) if kind == "code" else source for kind, source in cells if source]
-    return "\n\n".join(parts) + "\n" if parts else ""
-
-
-def _fenced(code: str, language: str) -> str:
-    """The code in a fence that is longer than any in it."""
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", code)), default=0))
-    return f"{fence}{language}\n{code}\n{fence}"
-
-
-def read_pairs(lines: Iterable[str]) -> Iterator[tuple[dict[str, str], ...] | Unreadable]:
-    """The conversation of each line, or why it has none.
-
-    A line is `{"messages": [{"role", "content"}, …]}`, or has `prompt` or `instruction` with `response` or `output`;
-    the `input` that may come with an instruction ends the question.
-    Roles alternate after an optional system message, and the assistant has the last word.
-    """
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            yield _conversation(json.loads(line))
-        except json.JSONDecodeError as error:
-            yield Unreadable(f"pair: line {number}: not JSON: {error.msg} at character {error.pos + 1}")
-        except ValueError as error:
-            yield Unreadable(f"pair: line {number}: {error}")
-        except (KeyError, TypeError, AttributeError, RecursionError):
-            yield Unreadable(f"pair: line {number}: not a conversation")
-
-
-def _conversation(value: Any) -> tuple[dict[str, str], ...]:
-    if "messages" not in value:
-        prompt, answer = value.get("prompt", value.get("instruction")), value.get("response", value.get("output"))
-        if prompt and value.get("input"):
-            prompt = f"{prompt}\n\n{value['input']}"
-        value = {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]}
-    messages = tuple({"role": message["role"], "content": message["content"]} for message in value["messages"])
-    for message in messages:
-        if message["role"] not in KNOWN_ROLES:
-            raise ValueError(f"unknown role {message['role']!r}")
-        if not isinstance(message["content"], str) or not message["content"].strip():
-            raise ValueError("an empty message")
-        if not _encodable(message["content"]):
-            raise ValueError("half a surrogate pair")
-    turns = messages[1:] if messages and messages[0]["role"] == "system" else messages
-    if not turns or len(turns) % 2 or any(turn["role"] != KNOWN_ROLES[1 + i % 2] for i, turn in enumerate(turns)):
-        raise ValueError("user and assistant have to take turns, the assistant last")
-    return messages
+    def metrics(self) -> Metrics:
+        return {
+            "documents": dict(sorted(self.kinds.items())),
+            "characters": sum(row["characters"] for row in self.formats.values()),
+            "formats": {
+                name: {**row, "seconds": round(self.seconds[name], 3)} for name, row in sorted(self.formats.items())
+            },
+            "left_out": dict(sorted(self.left_out.items())),
+        }
 
 
 STAGE = Stage(
     name="extract",
-    version=1,
+    version=2,
     module=__name__,
     run=run,
     sections={"extract": ExtractConfig},

@@ -1,0 +1,69 @@
+"""Readers: one module for each format, each from the bytes of a file to the texts in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from stages.corpus.pdf import UnreadablePdf, read_pdf
+from stages.corpus.readers.html import read_html
+from stages.corpus.readers.notebook import read_notebook
+from stages.corpus.readers.pairs import read_pair_lines
+from stages.corpus.readers.part import Part, Reader, Unreadable, encodable
+from stages.corpus.readers.plain import read_markdown, read_text
+from stages.corpus.readers.python import read_python
+from stages.corpus.readers.rst import read_rst
+from stages.corpus.readers.stubs import read_stub
+
+__all__ = ["PRELOAD", "Part", "Unreadable", "read_file"]
+
+READERS: Mapping[str, Reader] = {
+    ".htm": read_html,
+    ".html": read_html,
+    ".ipynb": read_notebook,
+    ".jsonl": read_pair_lines,
+    ".md": read_markdown,
+    ".py": read_python,
+    ".rst": read_rst,
+}
+PRELOAD = ("stages.corpus.readers.warm",)
+
+
+def read_file(path: Path, name: str) -> Iterator[Part | Unreadable]:
+    """The texts of a file and the reasons for what was left out of it; `name` is its path in its source.
+
+    Raises Unreadable where nothing can be had from it. A file of an unknown format is read as plain text.
+    """
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix == ".pdf":
+        parts: Iterator[Part | Unreadable] = iter([_pdf(path)])
+    elif suffix == ".pyi":
+        parts = read_stub(path.read_bytes(), name)
+    else:
+        parts = READERS.get(suffix, read_text)(path.read_bytes())
+    nothing = True
+    for part in parts:
+        yield part if isinstance(part, Unreadable) else _sound(part)
+        nothing = False
+    if nothing:
+        raise Unreadable("empty")
+
+
+def _sound(part: Part) -> Part:
+    if not part.text.strip():
+        raise Unreadable("empty")
+    if "\0" in part.text:
+        raise Unreadable("binary: it has zero characters")
+    if not encodable(part.text):
+        raise Unreadable("encoding: it has half a surrogate pair")
+    return part
+
+
+def _pdf(path: Path) -> Part:
+    try:
+        text = read_pdf(path)
+    except UnreadablePdf as error:
+        raise Unreadable(f"{error.reason}: {error}") from error
+    meta: dict[str, Any] = {"title": text.title, "pages": text.pages, "code_blocks": text.code_blocks}
+    return Part(text.markdown, "docs", meta | {"page_starts": list(text.page_starts)})
