@@ -215,7 +215,9 @@ def test_ids_of_the_tokenizer_are_those_of_sentencepiece(tiny: TinyRelease, hugg
     assert huggingface.decode(ids) == text.replace("\u2581", " ")
 
 
-COMMON = st.sampled_from([*" \t\n\r_=:()abcdef0123456789<|>\u2581é漢🐍", "<bos>", "<|im_end|>", "    ", "led_1", "Pin"])
+COMMON = st.sampled_from(
+    [*" \t\n\r_=:()abcdef0123456789<|>\u2581é漢🐍", "<bos>", "<|im_end|>", "<fim_middle>", "    ", "Pin"]
+)
 TEXTS = st.lists(st.one_of(COMMON, st.text(st.characters(codec="utf-8"), max_size=4)), max_size=30).map("".join)
 
 
@@ -246,7 +248,9 @@ def test_special_tokens_are_read_only_where_they_are_meant(tiny: TinyRelease, hu
     assert huggingface("<bos>x<|im_end|>", add_special_tokens=False).input_ids == [
         1, *x, tiny.encoding.token_id("<|im_end|>")
     ]  # fmt: skip
-    assert not set(ids_of(huggingface, "<bos>x<|im_end|>")) & {0, 1, 2, 3, 4, 5}
+    gap = "<fim_prefix>x<fim_suffix>x<fim_middle>x"
+    assert huggingface(gap, add_special_tokens=False).input_ids == tiny.encoding.encode_fim("x", "x", "x")
+    assert not set(ids_of(huggingface, f"<bos>x<|im_end|>{gap}")) & set(range(9))
     assert huggingface.decode([1, *x, 2], skip_special_tokens=True) == "x"
     names = ("bos_token", "eos_token", "unk_token", "pad_token")
     assert [getattr(huggingface, name) for name in names] == ["<bos>", "<eos>", "<unk>", "<pad>"]

@@ -17,7 +17,8 @@ from stages.tokens.chat import CHAT_TEMPLATE, Message
 from stages.tokens.encoding import SentencePieceEncoding, load_encoding
 from stages.tokens.tokenizer import train
 
-SPECIAL = ("<unk>", "<bos>", "<eos>", "<pad>", "<|im_start|>", "<|im_end|>")
+GAP = ("<fim_prefix>", "<fim_suffix>", "<fim_middle>")
+SPECIAL = ("<unk>", "<bos>", "<eos>", "<pad>", "<|im_start|>", "<|im_end|>", *GAP)
 
 
 @cache
@@ -50,7 +51,7 @@ code = st.lists(st.sampled_from(["def ", "    ", "\t", "\n", "x", "=", "12", "'"
 def test_any_text_comes_back_and_no_special_token_comes_out_of_it(encoding: SentencePieceEncoding, text: str) -> None:
     ids = encoding.encode(text)
     assert encoding.decode(ids) == text
-    assert all(6 <= token < encoding.vocab_size for token in ids)
+    assert all(9 <= token < encoding.vocab_size for token in ids)
 
 
 def test_the_one_character_that_does_not_come_back_becomes_a_space(encoding: SentencePieceEncoding) -> None:
@@ -58,7 +59,7 @@ def test_the_one_character_that_does_not_come_back_becomes_a_space(encoding: Sen
 
 
 def test_special_tokens_have_their_ids_and_give_no_text(encoding: SentencePieceEncoding) -> None:
-    assert [encoding.token_id(piece) for piece in SPECIAL] == [0, 1, 2, 3, 4, 5]
+    assert [encoding.token_id(piece) for piece in SPECIAL] == list(range(9))
     assert (encoding.bos_id, encoding.eos_id, encoding.pad_id) == (1, 2, 3)
     ids = encoding.encode("x = 1")
     assert encoding.decode([1, 4, *ids[:1], 3, 0, *ids[1:], 5, 2]) == "x = 1"
@@ -149,3 +150,16 @@ def test_the_mask_covers_the_answers_with_their_ends_and_nothing_else(
     assert ids.count(5) == len(talk) and ids.count(4) == len(talk) + prompt
     told = "".join(f"{message['role']}\n{message['content']}\n" for message in talk) + "assistant\n" * prompt
     assert encoding.decode(ids) == told
+
+
+@settings(max_examples=100, deadline=None)
+@given(texts | near_special.map("".join), texts | code.map("".join), texts | near_special.map("".join))
+def test_a_text_with_a_gap_is_prefix_suffix_and_middle_each_on_its_own(
+    encoding: SentencePieceEncoding, prefix: str, middle: str, suffix: str
+) -> None:
+    ids = encoding.encode_fim(prefix, middle, suffix)
+    places = [ids.index(encoding.token_id(marker)) for marker in GAP]
+    assert places == sorted(places) and places[0] == 0 and [ids.count(token) for token in (6, 7, 8)] == [1, 1, 1]
+    parts = [ids[start + 1 : end] for start, end in zip(places, [*places[1:], None], strict=True)]
+    assert [encoding.decode(part) for part in parts] == [prefix, suffix, middle]
+    assert parts == [encoding.encode(text) for text in (prefix, suffix, middle)]

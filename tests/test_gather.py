@@ -135,6 +135,10 @@ def test_other_kinds_hidden_files_and_links_to_elsewhere_stay_out(tmp_path: Path
     run = gathered(tmp_path / "out", {"folder": str(folder), "license": "MIT"})
     assert [entry["path"] for entry in run.lines("files.jsonl")] == ["a.py"]
     assert run.metrics["skipped"] == {".png": 1, "LICENSE": 1}
+    left_out = [json.loads(line) for line in (run.out / "left_out.jsonl").read_text().splitlines()]
+    assert sorted((line["path"], line["reason"]) for line in left_out) == [
+        ("LICENSE", "unknown format"), ("picture.png", "unknown format: .png"),
+    ]  # fmt: skip
 
 
 def test_patterns_choose(tmp_path: Path) -> None:
@@ -403,7 +407,8 @@ def test_whatever_the_members_are_called_nothing_is_written_elsewhere(
     run = gathered(home / "out", url_source(path.as_uri(), data))
     entries = run.lines("files.jsonl")
     assert {p for p in home.rglob("*") if p.is_file()} == {
-        path, run.out / "files.jsonl", run.out / "sources.jsonl", *(run.out / entry["file"] for entry in entries),
+        path, *(run.out / f"{name}.jsonl" for name in ("files", "sources", "left_out")),
+        *(run.out / entry["file"] for entry in entries),
         *(run.out / name for name in run.lines("sources.jsonl")[0]["license_files"]),
     }  # fmt: skip
     assert "always.py" in {entry["path"] for entry in entries}

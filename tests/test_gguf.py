@@ -15,7 +15,8 @@ import pytest
 
 from stages.release.gguf import Dataset, GgufMetadata, ReleaseError, pair_rows, write_gguf
 
-SPECIALS = ["<unk>", "<bos>", "<eos>", "<pad>", "<|im_start|>", "<|im_end|>"]
+FIM = ["<fim_prefix>", "<fim_suffix>", "<fim_middle>"]
+SPECIALS = ["<unk>", "<bos>", "<eos>", "<pad>", "<|im_start|>", "<|im_end|>", *FIM]
 TEMPLATE = "{% for message in messages %}<|im_start|>{{ message.content }}<|im_end|>\n{% endfor %}"
 VOCAB_SIZE = 500
 FileType = Literal["f32", "f16"]
@@ -176,15 +177,18 @@ def test_every_key_that_llama_cpp_would_miss_is_written(tiny: TinyLlama) -> None
         "tokenizer.ggml.eos_token_id": 2,
         "tokenizer.ggml.padding_token_id": 3,
         "tokenizer.ggml.eot_token_id": 5,
+        "tokenizer.ggml.fim_pre_token_id": 6,
+        "tokenizer.ggml.fim_suf_token_id": 7,
+        "tokenizer.ggml.fim_mid_token_id": 8,
         "tokenizer.ggml.add_space_prefix": False,
         "tokenizer.ggml.add_bos_token": True,
         "tokenizer.ggml.add_eos_token": False,
         "tokenizer.chat_template": TEMPLATE,
     }
     # unknown, controls, the 256 bytes, and pieces that SentencePiece BPE scores by the order of their merges
-    assert tokens[:6] == SPECIALS and tokens[6:262] == [f"<0x{byte:02X}>" for byte in range(256)]
-    assert kinds == [2] + [3] * 5 + [6] * 256 + [1] * (VOCAB_SIZE - 262)
-    assert scores[262:] == [-float(rank) for rank in range(VOCAB_SIZE - 262)]
+    assert tokens[:9] == SPECIALS and tokens[9:265] == [f"<0x{byte:02X}>" for byte in range(256)]
+    assert kinds == [2] + [3] * 8 + [6] * 256 + [1] * (VOCAB_SIZE - 265)
+    assert scores[265:] == [-float(rank) for rank in range(VOCAB_SIZE - 265)]
 
 
 def test_empty_metadata_is_left_out(tiny: TinyLlama) -> None:

@@ -43,6 +43,24 @@ def test_politeness_comes_and_goes() -> None:
     assert "please blink the led" in variants("blink the led please")
 
 
+def test_the_board_may_come_first() -> None:
+    assert variants("How do I use deep sleep on the ESP8266?") >= {
+        "On the ESP8266, how can I use deep sleep?",
+        "On the ESP8266, show me how to use deep sleep.",
+        "How can I use deep sleep on the ESP8266?",
+    }
+    assert "on my pico w, please read both buttons" in {
+        each.lower() for each in variants("Read both buttons on my Pico W")
+    }
+    assert "On the Pico, I'd like to read a button on GP3." in variants("Read a button on GP3 on the Pico.")
+    for prompt in (
+        "Which pins are on the ESP32?",
+        "How do I switch the LED on the board on?",
+        "The LED on the Pico is on.",
+    ):
+        assert not any(variant.lower().startswith("on ") for variant in variants(prompt))
+
+
 def test_questions() -> None:
     assert variants("How do I stop a timer?") >= {
         "How can I stop a timer?",

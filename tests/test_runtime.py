@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
@@ -279,3 +280,15 @@ def test_another_layout_is_refused_and_the_version_named(
     with pytest.raises(RuntimeUnavailable, match=message) as caught:
         Runtime(tiny.write("f32"))
     assert version("xllamacpp") in str(caught.value)
+
+
+def test_llama_cpp_finds_the_markers_of_a_gap(runtime: Runtime) -> None:
+    library = module._library()
+    for name, token in (("pre", 6), ("suf", 7), ("mid", 8)):
+        function = getattr(library, f"llama_vocab_fim_{name}")
+        function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_int32
+        assert function(runtime._vocab) == token
+    x = runtime.tokenize("x")
+    gap = "<fim_prefix>x<fim_suffix>x<fim_middle>"
+    assert runtime.tokenize(gap, parse_special=True) == [6, *x, 7, *x, 8]
+    assert not {6, 7, 8} & set(runtime.tokenize(gap))

@@ -167,3 +167,29 @@ def test_ids_take_two_bytes_as_long_as_they_fit() -> None:
 def test_context_lengths_out_of_bounds_are_refused(length: int) -> None:
     with pytest.raises(ValidationError):
         TokenizeConfig(context_length=length)
+
+
+def test_a_gap_is_written_as_prefix_suffix_and_middle(tmp_path: Path) -> None:
+    """With the lines nearest to it, in half of the context; all that is counted is what is written."""
+    content = "".join(f"x{number} = {number}\n" for number in range(10, 40))
+    start = content.index("x20") + 2
+    end = content.index("x22")
+    with_gap = Document("g", content, "code", "test", "g", "CC0-1.0", {"fim": [start, end]})
+    out, metrics, processor = run(tmp_path, [text("a", LONG), with_gap], [text("b", LONG)], context_length=96)
+    data = np.fromfile(out / "train.bin", dtype="<u2").tolist()
+    starts = np.fromfile(out / "train.idx", dtype="<i8").tolist()
+    ids = data[starts[1] :]
+    assert [processor.id_to_piece(ids[0]), ids[-1], len(ids) <= 49] == ["<fim_prefix>", EOS, True]
+    suffix_at, middle_at = ids.index(7), ids.index(8)
+    prefix, suffix, middle = ids[1:suffix_at], ids[suffix_at + 1 : middle_at], ids[middle_at + 1 : -1]
+    before, gap, after = (processor.decode(part) for part in (prefix, middle, suffix))
+    assert gap == "0 = 20\nx21 = 21\n" and before + gap + after in content
+    assert before.endswith("x19 = 19\nx2") and after.startswith("x22 = 22\n")
+    assert [*prefix, *middle] == [*processor.encode_as_ids(before), *processor.encode_as_ids(gap)]
+    written = len((before + gap + after).encode()) + len(LONG.encode())
+    assert metrics["train"] == {"documents": 2, "tokens": len(data), "bytes": written}
+    rest = text("a", LONG * 3)
+    whole, *_ = run(tmp_path / "whole", [rest, with_gap], [rest], context_length=640)
+    start_of_gap = int(np.fromfile(whole / "train.idx", dtype="<i8")[1])
+    ids = np.fromfile(whole / "train.bin", dtype="<u2").tolist()[start_of_gap:]
+    assert processor.decode(ids) == content[:start] + content[end:] + content[start:end]

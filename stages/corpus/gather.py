@@ -53,7 +53,11 @@ def run(context: Context) -> Metrics:
     licences: Counter[str] = Counter()
     checksums: dict[str, str] = {}
     without: dict[str, str] = {}
-    with _lines(context.out / "files.jsonl") as write_file, _lines(context.out / "sources.jsonl") as write_source:
+    with (
+        _lines(context.out / "files.jsonl") as write_file,
+        _lines(context.out / "sources.jsonl") as write_source,
+        _lines(context.out / "left_out.jsonl") as write_left_out,
+    ):
         for index, source in enumerate(config.sources):
             try:
                 opened = _open(source, config.limits, context)
@@ -68,6 +72,8 @@ def run(context: Context) -> Metrics:
             about = {"source": source.name, "license": source.license, "attribution": attribution}
             for path, sha256 in taken.files:
                 write_file({"file": f"files/{index:03d}/{path}", **about, "path": path, "sha256": sha256})
+            for path, reason in taken.left_out:
+                write_left_out({"source": source.name, "path": path, "reason": reason})
             kept = [f"licenses/{index:03d}/{path}" for path in taken.licences]
             write_source({**about, "sha256": opened.sha256, **taken.row(), "license_files": kept})
             if not taken.files:

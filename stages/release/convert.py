@@ -11,7 +11,7 @@ from pipeline.errors import StageError
 from pipeline.stage import Context, Metrics, Stage
 from stages.corpus.documents import read_documents
 from stages.tokens.chat import CHAT_END, CHAT_MARKERS, CHAT_TEMPLATE
-from stages.tokens.encoding import BOS, EOS, MODEL_FILE, PAD, UNK, SentencePieceEncoding, load_encoding
+from stages.tokens.encoding import BOS, EOS, FIM_MARKERS, MODEL_FILE, PAD, UNK, SentencePieceEncoding, load_encoding
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -148,8 +148,8 @@ def fast_tokenizer(model_file: Path) -> Tokenizer:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", pair=f"{BOS} $A {BOS} $B", special_tokens=[(BOS, vocabulary[BOS])]
     )
-    special = [AddedToken(piece, special=True, normalized=False) for piece in (UNK, BOS, EOS, PAD, *CHAT_MARKERS)]
-    tokenizer.add_special_tokens(special)
+    names = (UNK, BOS, EOS, PAD, *CHAT_MARKERS, *FIM_MARKERS)
+    tokenizer.add_special_tokens([AddedToken(piece, special=True, normalized=False) for piece in names])
     return tokenizer
 
 
@@ -194,7 +194,7 @@ def check_tokens(folder: Path, encoding: SentencePieceEncoding, texts: list[str]
 
 STAGE = Stage(
     name="convert",
-    version=1,
+    version=2,
     module=__name__,
     run=run,
     needs=("finetune", "tokenizer", "clean"),

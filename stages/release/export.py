@@ -226,7 +226,7 @@ def _is_published(target: Path, wanted: bytes) -> bool:
 
 STAGE = Stage(
     name="export",
-    version=1,
+    version=2,
     module=__name__,
     run=run,
     sections={"export": ExportConfig},

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # What llama.cpp calls the kinds of token.
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 END_OF_TURN = "<|im_end|>"
+FIM = {"FIM_PRE_ID": "<fim_prefix>", "FIM_SUF_ID": "<fim_suffix>", "FIM_MID_ID": "<fim_middle>"}  # names in gguf.Keys
 
 
 class ReleaseError(StageError):
@@ -386,6 +387,8 @@ def _add_shape(writer: GGUFWriter, shape: LlamaShape, file_type: Literal["f32", 
 
 
 def _add_vocabulary(writer: GGUFWriter, vocabulary: _Vocabulary, chat_template: str) -> None:
+    from gguf import Keys
+
     writer.add_tokenizer_model("llama")  # SentencePiece BPE; pre-tokenisers belong to "gpt2"
     writer.add_tokenizer_pre("default")
     writer.add_token_list(vocabulary.pieces)
@@ -401,6 +404,9 @@ def _add_vocabulary(writer: GGUFWriter, vocabulary: _Vocabulary, chat_template: 
         add_id[name](token)
     if END_OF_TURN in vocabulary.pieces:
         writer.add_eot_token_id(vocabulary.pieces.index(END_OF_TURN))
+    for key, piece in FIM.items():
+        if piece in vocabulary.pieces:
+            writer.add_uint32(getattr(Keys.Tokenizer, key), vocabulary.pieces.index(piece))
     writer.add_add_space_prefix(vocabulary.space_prefix)
     writer.add_add_bos_token("bos" in vocabulary.ids)
     writer.add_add_eos_token(False)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "tokenizer.model"
 UNK, BOS, EOS, PAD = "<unk>", "<bos>", "<eos>", "<pad>"
+FIM_PREFIX, FIM_SUFFIX, FIM_MIDDLE = FIM_MARKERS = ("<fim_prefix>", "<fim_suffix>", "<fim_middle>")
 
 
 class SentencePieceEncoding:
@@ -54,6 +55,14 @@ class SentencePieceEncoding:
             tokens += ids
             mask += [int(part.learned)] * len(ids)
         return tokens, mask
+
+    def encode_fim(self, prefix: str, middle: str, suffix: str) -> list[int]:
+        """Ids of a text with a gap and what fills it: prefix, suffix, middle, each encoded on its own."""
+        return [
+            *(self.token_id(FIM_PREFIX), *self.encode(prefix)),
+            *(self.token_id(FIM_SUFFIX), *self.encode(suffix)),
+            *(self.token_id(FIM_MIDDLE), *self.encode(middle)),
+        ]
 
 
 def load_encoding(folder: Path) -> SentencePieceEncoding:

@@ -15,7 +15,12 @@ from pipeline.errors import StageError
 from pipeline.stage import Context, Metrics, Section, Stage
 from stages.corpus.documents import Document, read_documents
 from stages.tokens.chat import with_system
-from stages.tokens.encoding import SentencePieceEncoding, load_encoding
+from stages.tokens.encoding import FIM_MARKERS, SentencePieceEncoding, load_encoding
+from stages.tokens.fim import near_middle
+
+# Training reads windows of context_length tokens wherever they fall: a gap with its surroundings in half of that lies
+# whole in every second one. Spread over a long program, the model would never see both sides of it.
+FIM_SHARE = 2
 
 
 class TokenizeConfig(Section):
@@ -32,11 +37,11 @@ def run(context: Context) -> Metrics:
     sides = {"train": context.inputs["augment"], "val": context.inputs["clean"] / "val"}
     metrics: dict[str, Any] = {"vocab_size": encoding.vocab_size, "context_length": context_length}
     for side, folder in sides.items():
-        documents = list(read_documents(folder))
-        with context.progress(len(documents), "documents") as bar:
-            texts = _advancing((d for d in documents if d.kind != "pair"), bar)
-            pairs = _advancing((d for d in documents if d.kind == "pair"), bar)
-            metrics[side] = write_texts(context.out, side, texts, encoding)
+        total = sum(1 for _ in read_documents(folder))
+        with context.progress(total, "documents") as bar:
+            texts = _advancing((d for d in read_documents(folder) if d.kind != "pair"), bar)
+            pairs = _advancing((d for d in read_documents(folder) if d.kind == "pair"), bar)
+            metrics[side] = write_texts(context.out, side, texts, encoding, fim_room=context_length // FIM_SHARE)
             metrics[f"{side}_pairs"] = write_pairs(context.out, side, pairs, encoding, config)
     for side in sides:
         if metrics[side]["tokens"] <= context_length:
@@ -65,19 +70,30 @@ def id_type(vocab_size: int) -> np.dtype[Any]:
 
 
 def write_texts(
-    folder: Path, side: str, documents: Iterable[Document], encoding: SentencePieceEncoding
+    folder: Path, side: str, documents: Iterable[Document], encoding: SentencePieceEncoding, *, fim_room: int
 ) -> dict[str, int]:
-    """`<side>.bin` (ids) and `<side>.idx` (int64 start of each document); counts documents, tokens and bytes."""
+    """`<side>.bin` (ids) and `<side>.idx` (int64 start of each document); counts documents, tokens and bytes.
+
+    A document with a gap (`meta["fim"]`) is written as prefix, suffix and middle, of about `fim_room` tokens at most.
+    """
     starts, tokens, size = [], 0, 0
     with (folder / f"{side}.bin").open("wb") as file:
         for document in documents:
-            ids = [*encoding.encode(document.text), encoding.eos_id]
+            parts = _with_gap(document, encoding, fim_room)
+            ids = [*(encoding.encode_fim(*parts) if parts else encoding.encode(document.text)), encoding.eos_id]
             np.asarray(ids, dtype=id_type(encoding.vocab_size)).tofile(file)
             starts.append(tokens)
             tokens += len(ids)
-            size += len(document.text.encode())
+            size += len("".join(parts or document.text).encode())
     np.asarray(starts, dtype="<i8").tofile(folder / f"{side}.idx")
     return {"documents": len(starts), "tokens": tokens, "bytes": size}
+
+
+def _with_gap(document: Document, encoding: SentencePieceEncoding, room: int) -> tuple[str, str, str] | None:
+    if "fim" not in document.meta:
+        return None
+    start, end = document.meta["fim"]
+    return near_middle(document.text, start, end, room - len(FIM_MARKERS), lambda line: len(encoding.encode(line)))
 
 
 def write_pairs(
@@ -113,7 +129,7 @@ def _advancing(documents: Iterable[Document], bar: Any) -> Iterator[Document]:
 
 STAGE = Stage(
     name="tokenize",
-    version=1,
+    version=2,
     module=__name__,
     run=run,
     sections={"tokenize": TokenizeConfig},

@@ -13,9 +13,9 @@ from pipeline.errors import StageError
 from pipeline.stage import Context, Metrics, Section, Stage
 from stages.corpus.documents import read_documents
 from stages.tokens.chat import CHAT_MARKERS
-from stages.tokens.encoding import BOS, EOS, MODEL_FILE, PAD, UNK, load_encoding
+from stages.tokens.encoding import BOS, EOS, FIM_MARKERS, MODEL_FILE, PAD, UNK, load_encoding
 
-MIN_PIECES = 300  # 256 are bytes, 6 are special
+MIN_PIECES = 300  # 256 are bytes, 9 are special
 CHUNK_CHARS = 1000  # SentencePiece passes over a training sentence of more than 4192 bytes
 
 
@@ -72,7 +72,7 @@ def train(texts: Iterable[str], vocab_size: int) -> bytes:
             eos_piece=EOS,
             pad_piece=PAD,
             unk_surface="",
-            control_symbols=list(CHAT_MARKERS),
+            control_symbols=[*CHAT_MARKERS, *FIM_MARKERS],
             num_threads=1,
             minloglevel=2,
         )
@@ -115,7 +115,7 @@ def chunks(texts: Iterable[str]) -> Iterator[str]:
 
 STAGE = Stage(
     name="tokenizer",
-    version=1,
+    version=2,
     module=__name__,
     run=run,
     sections={"tokenizer": TokenizerConfig},

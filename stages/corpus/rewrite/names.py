@@ -8,6 +8,7 @@ variable above the line that assigns it.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import warnings
 from collections import Counter
@@ -57,6 +58,7 @@ class Names:
     dynamic: bool
 
 
+@functools.lru_cache(1)  # the variants of one program come one after the other
 def read_names(source: str) -> Names | None:
     """The names of a program; None where it cannot be parsed."""
     import libcst as cst

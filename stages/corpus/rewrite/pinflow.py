@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from stages.corpus.rewrite.bindings import Bindings, Steps, last_name, number_of
 from stages.corpus.rewrite.boards import ESP8266, LINES, PICO, Board, Line, Wiring
 from stages.corpus.rewrite.synonyms import word_set, words_of
+from stages.corpus.rewrite.texts import Doubt
 
 _NOT_A_PIN = word_set(
     "count state value val values mode ms us s delay level code interval time timeout debounce mask bits"
@@ -27,10 +28,6 @@ _KNOWN_CLASSES = word_set(
     " RuntimeError SystemExit"
 )
 _SAME_ELEMENTS = word_set("list tuple set sorted reversed iter")
-
-
-class Doubt(Exception):
-    """The text cannot be changed with certainty."""
 
 
 def is_pin_name(name: str) -> bool:

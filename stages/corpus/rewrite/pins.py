@@ -7,32 +7,23 @@ The numbers in code are found by following them (`pinflow`), those in words by h
 from __future__ import annotations
 
 import ast
-import io
 import random
 import re
-import textwrap
 import tokenize
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 from stages.corpus.rewrite.boards import ESP32, ESP8266, PICO, Board, Wiring, board_of, deal
-from stages.corpus.rewrite.pinflow import Doubt, PinFlow
+from stages.corpus.rewrite.pinflow import PinFlow
 from stages.corpus.rewrite.pinwords import (
     Place,
     Run,
-    Words,
     labelled,
     mentions,
     refuse_bare_numbers,
     refuse_facts,
     runs,
 )
-
-_FENCE = re.compile(r"[ \t]*(```+|~~~+)[ \t]*([\w+-]*)")
-_PYTHON = frozenset({"python", "python3", "py", "micropython"})
-_BLOCK = "if 1:\n"
+from stages.corpus.rewrite.texts import Code, Doubt, Edit, edited, read
 
 # Code whose pins are tied to each other, or to bits, in ways that are not followed.
 _TIED = re.compile(
@@ -46,63 +37,6 @@ _BEYOND_GPIO16 = re.compile(r"PWM|irq|interrupt|PULL_|dht|onewire|neopixel|ws28|
 _DIGITAL_LABEL = re.compile(r"\bD\d{1,2}\b")
 _NUMBERED_NAME = re.compile(r"(?:gp|gpio|pin|io|adc)_?(\d{1,2})|(?:led|button|btn|relay)_?(\d{2})", re.IGNORECASE)
 _SHORT_NAME = re.compile(r"\bp(\d{1,2}) = (?:machine\.)?Pin\(")
-
-
-@dataclass(frozen=True)
-class _Code:
-    """A program in one of the texts; `start` is its offset, `head` an `if` before it where it is indented."""
-
-    text: int
-    start: int
-    content: str
-    tree: ast.Module
-    head: str
-
-    @cached_property
-    def _lines(self) -> list[str]:
-        return _lines(self.head + self.content)
-
-    @cached_property
-    def _line_starts(self) -> list[int]:
-        starts = [self.start - len(self.head)]
-        for line in self._lines:
-            starts.append(starts[-1] + len(line))
-        return starts
-
-    def offset(self, line: int, column: int) -> int:
-        """The offset in the text of a line (from 1) and column (in characters) as `tokenize` gives them."""
-        return self._line_starts[line - 1] + column
-
-    def places(self, literals: Mapping[int, int]) -> Iterator[Place]:
-        """Where those literals stand that belong to this program; they are known by the id of their node."""
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.Constant) and id(node) in literals:
-                number = literals[id(node)]
-                before = self._lines[node.lineno - 1].encode()[: node.col_offset]
-                start = self.offset(node.lineno, len(before.decode()))
-                if not re.match(rf"{number}(?!\w)", self.content[start - self.start :]):
-                    raise Doubt("a number inside of an f-string, or in another base")
-                yield Place(self.text, start, start + len(str(number)), number)
-
-    def tokens(self) -> Iterator[tokenize.TokenInfo]:
-        try:
-            yield from tokenize.generate_tokens(io.StringIO(self.head + self.content).readline)
-        except (tokenize.TokenError, IndentationError) as error:
-            raise Doubt("code that cannot be split into tokens") from error
-
-    def words(self) -> Iterator[Words]:
-        """Its comments and strings; a string in triple quotes counts as a comment."""
-        for token in self.tokens():
-            name = tokenize.tok_name[token.type]
-            if name in ("COMMENT", "STRING", "FSTRING_MIDDLE"):
-                comment = name == "COMMENT" or token.string.startswith(('"' * 3, "'" * 3))
-                start = self.offset(*token.start)
-                yield Words(self.text, start, token.string, "comment" if comment else "string")
-
-
-def fenced_python(text: str) -> list[str]:
-    """The fenced Python blocks of a Markdown text, without their indentation."""
-    return [textwrap.dedent(text[start:end]) for start, end, language in _fences(text) if language in _PYTHON]
 
 
 def change_pins(text: str, rng: random.Random) -> str | None:
@@ -134,21 +68,16 @@ def _change(texts: Sequence[str], rng: random.Random) -> list[str] | None:
 
 def _changed(texts: Sequence[str], rng: random.Random) -> list[str]:
     whole = "\n".join(texts)
-    if re.search(r"\r(?!\n)", whole):
-        raise Doubt("an end of line that is one to Python's parser and none to its tokenizer")
     board = board_of(whole)
     if board is None or _TIED.search(whole) or (board is ESP32 and _DIGITAL_LABEL.search(whole)):
         raise Doubt("pins that are not known well enough")
-    parts = [part for index, text in enumerate(texts) for part in _split(index, text)]
-    code = [part for part in parts if isinstance(part, _Code)]
-    words = [part for part in parts if isinstance(part, Words)]
-    words += [span for part in code for span in part.words()]
+    code, words = read(texts)
     for span in words:
         refuse_facts(span)
 
     wiring = Wiring()
     flow = PinFlow(board, wiring, [part.tree for part in code])
-    places = {place for part in code for place in part.places(flow.literals)}
+    places = {place for part in code for place in _places(part, flow.literals)}
     named = {place for span in words for place in (*mentions(span), *labelled(span, board.labels))}
     named = {place for place in named if place.use != "perhaps" or place.number in wiring.uses}
     _enter_mentions(named, whole, bool(code), board, wiring)
@@ -167,62 +96,23 @@ def _changed(texts: Sequence[str], rng: random.Random) -> list[str]:
     changed = [place for place in places | named if place.number in mapping]
     if any(place.label and mapping[place.number] not in board.labels for place in changed):
         raise Doubt("a pin without a label")
-    return [
-        _with_numbers(text, [place for place in changed if place.text == index], mapping, board.labels)
-        for index, text in enumerate(texts)
-    ]
+    return edited(texts, (_edit(place, mapping, board.labels) for place in changed))
 
 
-def _split(index: int, text: str) -> Iterator[_Code | Words]:
-    """A text as code and words: all code if it is a program, else what its fences say."""
-    if program := _parse(index, 0, text):
-        yield program
-        return
-    done = 0
-    for start, end, language in _fences(text):
-        yield Words(index, done, text[done:start], "prose")
-        done, content = end, text[start:end]
-        program = _parse(index, start, content) if language in _PYTHON or not language else None
-        if program is None and language in _PYTHON:
-            raise Doubt("code that cannot be parsed")
-        yield program or Words(index, start, content, "prose")
-    yield Words(index, done, text[done:], "prose")
+def _edit(place: Place, mapping: Mapping[int, int], labels: Sequence[int]) -> Edit:
+    new = mapping[place.number]
+    return Edit(place.text, place.start, place.end, str(labels.index(new) if place.label else new))
 
 
-def _fences(text: str) -> Iterator[tuple[int, int, str]]:
-    """Where the contents of fences start and end, and their language (CommonMark 4.5)."""
-    opened, language, start, offset = "", "", 0, 0
-    for line in _lines(text):
-        end = offset + len(line)
-        if opened:
-            mark = line.strip()
-            if mark.startswith(opened) and not mark.strip(opened[0]):
-                yield start, offset, language
-                opened = ""
-        elif fence := _FENCE.match(line):
-            opened, language, start = fence[1], fence[2].lower(), end
-        offset = end
-    if opened:
-        yield start, offset, language
-
-
-def _lines(text: str) -> list[str]:
-    """The lines with their ends. Unlike `str.splitlines`, and like Python, form feeds end none."""
-    return re.findall(r"[^\n]*\n|[^\n]+", text)
-
-
-def _parse(index: int, start: int, content: str) -> _Code | None:
-    head = _BLOCK if content[:1].isspace() and content.strip() else ""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes in the program's strings
-            tree = ast.parse(head + content)
-    except (SyntaxError, ValueError, MemoryError):
-        return None
-    does_something = (ast.Import, ast.ImportFrom, ast.Assign, ast.Call, ast.FunctionDef, ast.ClassDef)
-    if not any(isinstance(node, does_something) for node in ast.walk(tree)):
-        return None
-    return _Code(index, start, content, tree, head)
+def _places(part: Code, literals: Mapping[int, int]) -> Iterator[Place]:
+    """Where those literals stand that belong to this program; they are known by the id of their node."""
+    for node in ast.walk(part.tree):
+        if isinstance(node, ast.Constant) and id(node) in literals:
+            number = literals[id(node)]
+            start, _ = part.span(node)
+            if not re.match(rf"{number}(?!\w)", part.content[start - part.start :]):
+                raise Doubt("a number inside of an f-string, or in another base")
+            yield Place(part.text, start, start + len(str(number)), number)
 
 
 def _enter_mentions(named: Iterable[Place], whole: str, beside_code: bool, board: Board, wiring: Wiring) -> None:
@@ -266,7 +156,7 @@ def _fix_special_pins(board: Board, whole: str, wiring: Wiring) -> None:
         wiring.reserved.add(16)
 
 
-def _refuse_numbered_names(part: _Code, changing: Collection[int]) -> None:
+def _refuse_numbered_names(part: Code, changing: Collection[int]) -> None:
     """`pin15 = Pin(15)`: the name would lie."""
     numbers = [int(name) for name in _SHORT_NAME.findall(part.content)]
     for token in part.tokens():
@@ -275,13 +165,3 @@ def _refuse_numbered_names(part: _Code, changing: Collection[int]) -> None:
             numbers.append(int(named[1] or named[2]))
     if any(number in changing for number in numbers):
         raise Doubt("a name that holds the number")
-
-
-def _with_numbers(text: str, places: Iterable[Place], mapping: Mapping[int, int], labels: Sequence[int]) -> str:
-    pieces, done = [], 0
-    for place in sorted(places, key=lambda place: place.start):
-        if place.start >= done:
-            new = mapping[place.number]
-            pieces += [text[done : place.start], str(labels.index(new) if place.label else new)]
-            done = place.end
-    return "".join([*pieces, text[done:]])

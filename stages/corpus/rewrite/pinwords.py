@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
-from stages.corpus.rewrite.pinflow import Doubt, is_pin_name
+from stages.corpus.rewrite.pinflow import is_pin_name
 from stages.corpus.rewrite.synonyms import word_set
+from stages.corpus.rewrite.texts import Doubt, Words
 
 _UNIT = (
     r"[\s-]?(?:[mµun]?s|sec|seconds?|minutes?|mins?|hours?|days?|times?|[kMG]?Hz|[mk]?V|volts?|m?A|%|percent"
@@ -73,18 +73,6 @@ _NO_PIN_AFTER = word_set(
 _LOOSELY_NAMED = re.compile(r"(?:GPIO|GP|pins?)[ #_:-]{0,2}(\d{1,2})(?!\d)", re.IGNORECASE)
 _WORD_BEFORE = re.compile(r"([A-Za-z]\w*) $")
 _LIST_ITEM = re.compile(r"^[ \t#>*-]*\d+[.)]\s", re.MULTILINE)
-
-Kind = Literal["prose", "comment", "string"]
-
-
-@dataclass(frozen=True)
-class Words:
-    """A stretch of words in one of the texts; `start` is its offset."""
-
-    text: int
-    start: int
-    content: str
-    kind: Kind
 
 
 @dataclass(frozen=True)

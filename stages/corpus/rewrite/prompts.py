@@ -101,6 +101,14 @@ _ONE_WAY = (
 _EXCHANGES = (*_EITHER_WAY, *((right, left) for left, right in _EITHER_WAY), *_ONE_WAY)
 
 
+# A board named at the end of a request, which may as well stand at its beginning.
+_BOARD_LAST = re.compile(
+    r"(?P<asked>.{12,}\S) on (?P<board>(?:an?|the|my) (?:Raspberry Pi Pico|Pico|ESP32|ESP8266)(?: W)?)"
+    r"(?P<please> please)?",
+    re.IGNORECASE,
+)
+
+
 def rephrase(prompt: str, rng: random.Random) -> str | None:
     """The same request in other words: openings, politeness, board names untouched; None where no rule fits.
 
@@ -109,7 +117,10 @@ def rephrase(prompt: str, rng: random.Random) -> str | None:
     kept = [match[0] for match in _KEPT.finditer(prompt)]
     prose = _KEPT.sub("\0", prompt)
     changed = _with_other_phrases(_with_other_opening(prose, rng), rng)
-    if "\0" in prompt or changed == prose or _names(changed) != _names(prose):
+    if "\0" in prompt or _names(changed) != _names(prose):
+        return None
+    changed = _with_context_first(changed, rng)
+    if changed == prose:
         return None
     spans = iter(kept)
     return re.sub("\0", lambda match: next(spans), changed)
@@ -169,6 +180,23 @@ def _taken_apart(said: str) -> tuple[str, Sequence[str]]:
     if does:
         return f"{verb} {rest}", _DO
     return "", ()
+
+
+def _with_context_first(prose: str, rng: random.Random) -> str:
+    """`Read a button on the ESP32.` → `On the ESP32, read a button.`"""
+    start = len(prose) - len(prose.lstrip())
+    sentence = _SENTENCE.match(prose, start)
+    if sentence is None or not _taken_apart(sentence["said"])[0] or _ABBREVIATION.search(prose):
+        return prose
+    said = sentence["said"]
+    moved = _BOARD_LAST.fullmatch(said)
+    if moved is None or "\0" in said or rng.random() < 0.5:
+        return prose
+    asked = (
+        moved["asked"] if moved["asked"].startswith(("I ", "I'")) else moved["asked"][0].lower() + moved["asked"][1:]
+    )
+    on = "on" if said[0].islower() else "On"
+    return f"{prose[:start]}{on} {moved['board']}, {asked}{moved['please'] or ''}{prose[sentence.end('said') :]}"
 
 
 def _with_other_phrases(prose: str, rng: random.Random) -> str:

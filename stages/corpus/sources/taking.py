@@ -34,7 +34,7 @@ def usable(path: str) -> bool:
 
 @dataclass
 class Taken:
-    """What was taken of a source: path, sha256 and size of each file, paths of licence files, counts of the rest."""
+    """What was taken of a source: path and sha256 of each file, paths of licence files; and what was not, and why."""
 
     files: list[tuple[str, str]] = field(default_factory=list)
     licences: list[str] = field(default_factory=list)
@@ -42,6 +42,18 @@ class Taken:
     copyright: str = ""
     skipped: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+
+    def refuse(self, path: str, reason: str) -> None:
+        """Count a member that cannot be taken."""
+        self.refused[reason] += 1
+        self.left_out.append((path, reason))
+
+    def skip(self, path: str) -> None:
+        """Count a member of no use."""
+        suffix = PurePosixPath(path).suffix.lower()
+        self.skipped[suffix or PurePosixPath(path).name] += 1
+        self.left_out.append((path, f"unknown format: {suffix}" if suffix else "unknown format"))
 
     def row(self) -> dict[str, Any]:
         """The counts as plain JSON values."""
@@ -74,7 +86,7 @@ class Taker:
             path = spelled(member.path)
             problem = name_problem(member.path) if self.licences else None
             if problem:
-                taken.refused[problem] += 1
+                taken.refuse(path, problem)
             elif is_hidden(path):
                 continue
             elif self.licences and is_licence(path) and not member.refused and member.size <= _LICENCE_BYTES:
@@ -86,9 +98,9 @@ class Taker:
 
     def _take(self, member: Member, path: str, names: Names, taken: Taken) -> None:
         if member.refused:
-            taken.refused[member.refused] += 1
+            taken.refuse(path, member.refused)
         elif not usable(path):
-            taken.skipped[PurePosixPath(path).suffix.lower() or PurePosixPath(path).name] += 1
+            taken.skip(path)
         elif member.size > self.limits.file_bytes:
             self._refuse(path, "too large", f"{member.size / 1e6:,.0f} MB; gather.max_file_mb is lower", taken)
         else:
@@ -124,7 +136,7 @@ class Taker:
             )
 
     def _refuse(self, path: str, reason: str, told: str, taken: Taken) -> None:
-        taken.refused[reason] += 1
+        taken.refuse(path, reason)
         self.warn(f"left out {self.name}/{path}: {told}")
 
     def _drop_other_licences(self, taken: Taken) -> None:
