@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,10 +17,12 @@ from pipeline.errors import StageError
 from stages.corpus import documents as module
 from stages.corpus.documents import (
     Document,
+    chunks,
     conversation_text,
     count_by_kind,
     document_id,
     from_json,
+    read_chunk,
     read_documents,
     to_json,
     write_documents,
@@ -63,6 +67,27 @@ def test_shards_keep_the_order_and_stay_small(tmp_path: Path, monkeypatch: pytes
     assert list(read_documents(tmp_path)) == given
 
 
+def test_a_shard_is_full_by_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SHARD_BYTES", 4_000)
+    write_documents(tmp_path, [document(index, "\u4e2d" * 1_000) for index in range(8)])
+    assert [path.stat().st_size > 4_000 for path in sorted(tmp_path.glob("*"))] == [True] * 4  # of 3 bytes each
+
+
+@given(st.lists(DOCUMENTS, max_size=12), st.integers(1, 600), st.sampled_from([300, 10_000]))
+def test_chunks_are_whole_lines_and_make_up_the_shards(given: list[Document], size: int, shard: int) -> None:
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SHARD_BYTES", shard)
+        folder = Path(name)
+        write_documents(folder, given)
+        found = list(chunks(folder, size))
+        pairs = [pair for chunk in found for pair in read_chunk(chunk)]
+        data = b"".join(chunk.path.read_bytes()[chunk.start : chunk.stop] for chunk in found)
+        assert data == b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+    assert [read for read, _ in pairs] == given
+    assert b"".join(line + b"\n" for _, line in pairs) == data
+    assert all(chunk.size >= size for chunk, after in pairwise(found) if chunk.path == after.path)
+
+
 def test_no_document_is_an_empty_shard(tmp_path: Path) -> None:
     assert write_documents(tmp_path / "new", []) == 0
     assert list(read_documents(tmp_path / "new")) == []
@@ -70,7 +95,8 @@ def test_no_document_is_an_empty_shard(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["not json", "[]", "3", "{}", '{"id": "a", "colour": "red"}', "null"])
-def test_a_line_that_is_no_document_is_named(tmp_path: Path, line: str) -> None:
+def test_a_line_that_is_no_document_is_named(tmp_path: Path, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK_BYTES", 50)
     (tmp_path / "documents-00000.jsonl").write_text(f"{to_json(document())}\n{line}\n")
     with pytest.raises(StageError, match=r"documents-00000\.jsonl:2: not a document"):
         list(read_documents(tmp_path))

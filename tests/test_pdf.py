@@ -103,7 +103,7 @@ def test_code_keeps_indentation_and_blank_lines(tmp_path: Path) -> None:
     text = sheet.read(tmp_path)
     assert fences(text.markdown) == [CODE, "$ mpremote run blink.py"]
     assert prose(text.markdown) == ["# Blinking", sentences(0, 60), sentences(7, 40)]
-    assert "```python\nfrom machine" in text.markdown and "```\n$ mpremote" in text.markdown
+    assert "```python\nfrom machine" in text.markdown and "```console\n$ mpremote" in text.markdown
     assert (text.title, text.pages, text.code_blocks) == ("Blinking", 1, 2)
 
 
@@ -256,6 +256,22 @@ def test_headings_are_ranked_by_size_and_may_wrap(tmp_path: Path) -> None:
     details = ("###", "Details of it")
     assert found == [("#", title), ("##", "First"), details, ("##", "Second"), details]
     assert text.title == title
+
+
+def test_page_starts_point_at_the_first_block_of_each_page(tmp_path: Path) -> None:
+    sheet = Sheet()
+    sheet.prose(sentences(0, 60))
+    sheet.code("\n".join(f"value_{i} = read(pin={i})" for i in range(160)))
+    sheet.prose("Afterwards " + sentences(5, 60))
+    sheet.new_page()
+    sheet.new_page()
+    sheet.heading("The last")
+    sheet.new_page()
+    text = sheet.read(tmp_path)
+    assert text.pages == 6
+    begun = [text.markdown[start:].partition(" ")[0] for start in text.page_starts]
+    assert begun == ["The", "Afterwards", "Afterwards", "#", "#", ""]
+    assert text.page_starts[-1] == len(text.markdown)
 
 
 def test_typewritten_text_is_prose_and_a_printed_program_is_code(tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from pipeline.errors import StageError
 
 Kind = Literal["code", "docs", "pair"]
 Message = Mapping[str, str]
 SHARD_BYTES = 64 * 2**20
+CHUNK_BYTES = 2**19
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,20 @@ class Document:
     messages: tuple[Message, ...] = ()
 
 
+@dataclass(frozen=True)
+class Chunk:
+    """Some whole lines of a shard, by their bytes: a piece of work that can be sent anywhere."""
+
+    path: Path
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.stop - self.start
+
+
 def document_id(source: str, path: str, index: int = 0) -> str:
     """16 hexadecimal digits that name a document by where it stands."""
     return hashlib.sha256(f"{source}\0{path}\0{index}".encode()).hexdigest()[:16]
@@ -44,34 +59,75 @@ def conversation_text(messages: Iterable[Message]) -> str:
     return "\n".join(message["content"] for message in messages)
 
 
+class ShardWriter:
+    """Writes lines as `documents-00000.jsonl`, … of about 64 MiB each into a folder, which it makes."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._shards, self._written = folder, 0, 0
+        self._file = self._open()
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, line: bytes) -> None:
+        """Add a document: `to_json(document)` as UTF-8, without the line end."""
+        if self._written >= SHARD_BYTES:
+            self._file.close()
+            self._shards, self._written = self._shards + 1, 0
+            self._file = self._open()
+        self._written += self._file.write(line) + self._file.write(b"\n")
+
+    def _open(self) -> BinaryIO:
+        return (self._folder / f"documents-{self._shards:05d}.jsonl").open("wb")
+
+
 def write_documents(folder: Path, documents: Iterable[Document]) -> int:
-    """Write documents as `documents-00000.jsonl`, … of about 64 MiB each; returns how many."""
-    folder.mkdir(parents=True, exist_ok=True)
-    count = shard = written = 0
-    file = (folder / f"documents-{shard:05d}.jsonl").open("w", encoding="utf-8", newline="\n")
-    try:
+    """Write documents as shards of about 64 MiB each; returns how many documents."""
+    count = 0
+    with ShardWriter(folder) as shards:
         for document in documents:
-            if written >= SHARD_BYTES:
-                file.close()
-                shard, written = shard + 1, 0
-                file = (folder / f"documents-{shard:05d}.jsonl").open("w", encoding="utf-8", newline="\n")
-            line = to_json(document)
-            written += file.write(line + "\n")
+            shards.write(to_json(document).encode())
             count += 1
-    finally:
-        file.close()
     return count
 
 
 def read_documents(folder: Path) -> Iterator[Document]:
     """All documents of a folder of shards, in order; raises StageError on a line that is not a document."""
+    for chunk in chunks(folder):
+        for document, _ in read_chunk(chunk):
+            yield document
+
+
+def chunks(folder: Path, size: int | None = None) -> Iterator[Chunk]:
+    """All lines of a folder of shards, in order, in pieces of about `size` bytes (default CHUNK_BYTES)."""
+    size = size or CHUNK_BYTES
     for path in sorted(folder.glob("documents-*.jsonl")):
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    yield from_json(line)
-                except (ValueError, TypeError) as error:
-                    raise StageError(f"{path}:{number}: not a document: {error}") from error
+        with path.open("rb") as file:
+            start = 0
+            while file.read(1):
+                file.seek(size - 1, 1)
+                file.readline()
+                stop = min(file.tell(), path.stat().st_size)
+                yield Chunk(path, start, stop)
+                start = file.seek(stop)
+
+
+def read_chunk(chunk: Chunk) -> Iterator[tuple[Document, bytes]]:
+    """The documents of a chunk, each with its line; raises StageError on a line that is not a document."""
+    with chunk.path.open("rb") as file:
+        file.seek(chunk.start)
+        lines = file.read(chunk.size).removesuffix(b"\n").split(b"\n")
+    for place, line in enumerate(lines, 1):
+        try:
+            yield from_json(line.decode()), line
+        except (ValueError, TypeError) as error:
+            with chunk.path.open("rb") as file:
+                number = file.read(chunk.start).count(b"\n") + place
+            raise StageError(f"{chunk.path}:{number}: not a document: {error}") from error
 
 
 def to_json(document: Document) -> str:

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     import pymupdf
 
 MIN_WIDTH = 60.0  # points; narrower boxes are marks, table cells or backgrounds of single words
+MIN_HEIGHT = 5.0  # lower ones are rules
+MIN_RULE = 12.0  # points; shorter lines are strokes of drawings
+MAX_CELL = 150.0  # points; higher boxes are frames, not cells
 
 
 class Box(NamedTuple):
@@ -23,14 +26,24 @@ class Box(NamedTuple):
         return self.x0 - 1 <= x <= self.x1 + 1 and self.y0 - 1 <= y <= self.y1 + 1
 
 
-def read_boxes(page: pymupdf.Page) -> list[Box]:
-    """The painted rectangles of a page that may hold a listing; those that touch at equal width are one."""
-    found = []
+def read_boxes(page: pymupdf.Page) -> tuple[tuple[Box, ...], tuple[float, ...]]:
+    """The painted rectangles of a page that may hold a listing, and the heights of the horizontal lines on it.
+
+    Rectangles that touch at equal width are one. The upper and lower edges of boxes count as lines: many programs draw
+    the cells of a table one by one.
+    """
+    boxes: list[Box] = []
+    rules: set[float] = set()
     for kind, bounds in page.get_bboxlog():
+        if kind not in ("fill-path", "stroke-path"):
+            continue
         box = Box(*bounds)
-        if kind in ("fill-path", "stroke-path") and box.x1 - box.x0 >= MIN_WIDTH and box.y1 - box.y0 >= 5:
-            found.append(box)
-    return _merged([box for box in found if box.y1 - box.y0 < 0.97 * page.rect.height])
+        width, height = box.x1 - box.x0, box.y1 - box.y0
+        if width >= MIN_RULE and height <= MAX_CELL:
+            rules |= {round(box.y0, 1), round(box.y1, 1)}
+        if width >= MIN_WIDTH and MIN_HEIGHT <= height < 0.97 * page.rect.height:
+            boxes.append(box)
+    return tuple(_merged(boxes)), tuple(sorted(rules))
 
 
 def _merged(boxes: Sequence[Box]) -> list[Box]:

@@ -10,7 +10,12 @@ DASHES = "\u2013\u2014*-"  # begin an item of a list where a blank follows
 SOFT_HYPHEN = "\u00ad"
 HYPHENS = "-\u2010" + SOFT_HYPHEN
 APOSTROPHES = "'\u2019"
+UNKNOWN = "\ufffd"  # what MuPDF gives for a glyph without a character
 INVISIBLE = dict.fromkeys(map(ord, "\u200b\ufeff" + SOFT_HYPHEN))
+
+WRAP_MARKS = (
+    "\u21aa\u21b3\u2937\u27a5\u2ba1\u21a9\u21b5\u23ce\u02d3\u2192"  # where a wrapped line of code ends or goes on
+)
 
 LIGATURES = str.maketrans(
     {chr(0xFB00 + i): text for i, text in enumerate(("ff", "fi", "fl", "ffi", "ffl", "st", "st"))}
@@ -23,6 +28,7 @@ TYPED = str.maketrans(  # what was typed, for what is printed, in code
         "\u02dc": "~",
         "\u02c6": "^",
         "\u00a0": " ",
+        "\u037e": ";",
     }
 )
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stages.corpus.pdf.chars import UNKNOWN
+
 if TYPE_CHECKING:
     import pymupdf
 
@@ -155,6 +157,14 @@ def _piece(page: int, y: float, glyphs: list[Glyph]) -> Piece:
         glyphs.pop()
     sizes = Counter(glyph.style.size for glyph in glyphs)
     return Piece(page, y, tuple(glyphs), sizes.most_common(1)[0][0])
+
+
+def unreadable(piece: Piece) -> int:
+    """How many glyphs of a piece have no character, or one that only their font gives a meaning."""
+    text = piece.text
+    if text.isascii():
+        return 0
+    return sum(char == UNKNOWN or "\ue000" <= char <= "\uf8ff" or char >= "\U000f0000" for char in text)
 
 
 def rows_of(pieces: Iterable[Piece]) -> list[Row]:

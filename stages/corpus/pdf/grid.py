@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cmath
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import pi
@@ -11,7 +12,7 @@ from statistics import fmean, median
 from stages.corpus.pdf.glyphs import Glyph
 
 SAMPLE = 80  # lines measured for one font size
-MAX_SPREAD = 1.45  # widest column, as a multiple of the glyphs' advance width
+MIN_SPREAD, MAX_SPREAD = 0.75, 1.45  # the column's width, as a multiple of the glyphs' advance width
 
 
 def centres(glyphs: Iterable[Glyph]) -> list[float]:
@@ -28,7 +29,7 @@ def column_width(lines: Sequence[Sequence[Glyph]]) -> float:
     sample = [centres(line) for line in sorted(lines, key=len, reverse=True)[:SAMPLE]]
     if all(len(line) < 2 for line in sample) or _alignment(sample, width) > 0.985:
         return width
-    coarse = [width * (0.9 + 0.004 * step) for step in range(int((MAX_SPREAD - 0.9) / 0.004))]
+    coarse = [width * (MIN_SPREAD + 0.004 * step) for step in range(int((MAX_SPREAD - MIN_SPREAD) / 0.004))]
     best = max(coarse, key=lambda period: _alignment(sample, period))
     fine = [best * (1 + 0.0002 * step) for step in range(-25, 26)]
     return max(fine, key=lambda period: _alignment(sample, period))
@@ -59,16 +60,28 @@ def snap(lines: Sequence[Sequence[Glyph]], width: float, margins: Sequence[float
 
 
 def _snap_line(glyphs: Sequence[Glyph], width: float, origin: float) -> str:
+    """One line in its columns. A ligature that has one column for several characters moves the rest to the right.
+
+    A wide character, as of Chinese, moves it to the left by the second column that it takes.
+    """
     text = ""
-    ink = sorted((glyph for glyph in glyphs if not glyph.char.isspace()), key=lambda glyph: glyph.x0)
+    ink = sorted((glyph for glyph in glyphs if not glyph.char.isspace()), key=lambda glyph: glyph.x0 + glyph.x1)
     before: Glyph | None = None
+    moved, spare = 0, 0
     for glyph in ink:
-        if before and glyph.char == before.char and abs(glyph.x0 - before.x0) < 0.2 * width:
+        if before and glyph.char == before.char and glyph.x1 > glyph.x0 and abs(glyph.x0 - before.x0) < 0.2 * width:
             continue  # drawn twice to look bold
-        narrow = glyph.x1 - glyph.x0 < 0.1 * width  # the rest of a ligature, or a combining mark
-        column = round(((glyph.x0 + glyph.x1) / 2 - origin) / width)
-        text = text + glyph.char if narrow else text.ljust(column) + glyph.char
-        before = glyph
+        if glyph.x1 - glyph.x0 < 0.1 * width:  # a combining mark, or the rest of a ligature
+            text += glyph.char
+            if unicodedata.combining(glyph.char) == 0:
+                moved, spare = moved + (spare == 0), max(0, spare - 1)
+            continue
+        cells = max(1, round((glyph.x1 - glyph.x0) / width)) if glyph.char in "fijtl" else 1
+        column = round(((glyph.x0 + glyph.x1) / 2 - origin - (cells - 1) * width / 2) / width) + moved
+        text = text.ljust(column) + glyph.char
+        before, spare = glyph, cells - 1
+        if unicodedata.east_asian_width(glyph.char) in "WF":
+            moved -= max(0, round((glyph.x1 - glyph.x0) / width) - 1)
     return text
 
 

@@ -1,34 +1,29 @@
-"""From pieces on pages to rows in reading order: running heads and feet go, columns are read one by one."""
+"""What a page holds, and the order to read it in: rows of a page, or of its columns one by one."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from math import inf
-from statistics import median
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from stages.corpus.pdf.boxes import Box
 from stages.corpus.pdf.glyphs import Piece, Row, rows_of
 
-TOP, BOTTOM = 0, -1  # the index of the outermost row
-OUTER_ROWS = 3  # how many rows at the top and the bottom of a page may be running heads and feet
-OUTER_ZONE = 0.15  # and how far into the page those may reach, as a share of its height
-MIN_REPEATS = 3
-LEADER = re.compile(r"(?:\.\s?|\u2026\s?|\u00b7\s?){4,}\s*(?:\d+|[ivxlc]+)$")
-PAGE_NUMBER = re.compile(r"(?:\D\s+|\.)(?:\d+|[ivxlc]+)$")
+FULL = 10  # pieces on a page that can tell whether there are columns
+COLUMNED = 0.35  # of the full pages that have to agree on a gutter
+STEADY = 6.0  # points that the gutters of two pages may differ by
+MIN_GUTTER = 7  # points
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What is on a page; `number` counts from 0, `height` is in points."""
+    """What is on a page; `number` counts from 0, `height` and the heights of horizontal `rules` are in points."""
 
     number: int
     height: float
     pieces: tuple[Piece, ...]
     boxes: tuple[Box, ...]
+    rules: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,133 +35,48 @@ class Flow:
     rows: tuple[Row, ...]
 
 
-def without_furniture(pages: Sequence[Page]) -> list[Page]:
-    """The pages without running heads, feet and page numbers.
-
-    A row in the outer zone is furniture where its text (numbers aside) comes again at its place on other
-    pages, or where its place, outside of the running text, is taken on many pages by a row that stands clear
-    of the rest and is no larger. The outermost rows go one by one, so that a head of two lines goes too.
-    """
-    left = {page.number: rows_of(page.pieces) for page in pages}
-    height = {page.number: page.height for page in pages}
-    for end in (TOP, BOTTOM):
-        for _ in range(OUTER_ROWS):
-            rows = {number: rows for number, rows in left.items() if rows}
-            outer = {
-                number: rows[number][end]
-                for number in rows
-                if _from_edge(rows[number][end], height[number], end) < OUTER_ZONE * height[number]
-            }
-            clear = {number for number in outer if _stands_clear(rows[number], end)}
-            found = _repeated(outer, clear, len(rows)) | (clear & _outside(outer, clear, rows, end))
-            for number in found:
-                left[number] = left[number][1:] if end == TOP else left[number][:-1]
-    return [replace(page, pieces=tuple(p for row in left[page.number] for p in row.pieces)) for page in pages]
-
-
-def _from_edge(row: Row, height: float, end: int) -> float:
-    return row.y if end == TOP else height - row.y
-
-
-def _places(row: Row) -> tuple[int, int]:
-    """Where a row is, in two overlapping bins, so that no place is cut in half by the border of a bin."""
-    return int(row.y // 3), int(row.y // 3) + 1
-
-
-def _repeated(outer: Mapping[int, Row], clear: set[int], total: int) -> set[int]:
-    """Pages whose outermost row says the same as those of other pages."""
-    texts: dict[tuple[int, str], set[int]] = defaultdict(set)
-    for number, row in outer.items():
-        for place in _places(row):
-            texts[place, pattern(row.text)].add(number)
-    found: set[int] = set()
-    for (_, text), numbers in texts.items():
-        few = MIN_REPEATS if text.strip("# ") else max(MIN_REPEATS, 0.1 * total)
-        steady = len(numbers & clear) >= 0.6 * len(numbers) and _in_a_row(numbers)
-        if len(numbers) >= few and (steady or len(numbers) > 0.2 * total):
-            found |= numbers
-    return found
-
-
-def _outside(outer: Mapping[int, Row], clear: set[int], rows: Mapping[int, list[Row]], end: int) -> set[int]:
-    """Pages whose outermost row is at a place outside of the running text that such rows often take."""
-    edge = _text_edge(list(rows.values()), end)
-    sign = 1 if end == TOP else -1
-    limit = 1.1 * _text_size(rows.values())
-    beyond = {n for n, row in outer.items() if sign * (edge - row.y) > 0.5 * row.size and row.size < limit}
-    places: dict[int, set[int]] = defaultdict(set)
-    for number, row in outer.items():
-        for place in _places(row):
-            places[place].add(number)
-    found: set[int] = set()
-    for numbers in places.values():
-        free = numbers & clear & beyond
-        if len(numbers) >= max(MIN_REPEATS, 0.15 * len(rows)) and len(free) >= 0.8 * len(numbers):
-            found |= free
-    return found
-
-
-def _text_size(pages: Iterable[list[Row]]) -> float:
-    """The largest size in points that a good part of the text has."""
-    sizes: Counter[float] = Counter()
-    for rows in pages:
-        for row in rows:
-            sizes[row.size] += len(row.text)
-    enough = min(0.15 * sizes.total(), max(sizes.values()))
-    return max(size for size, count in sizes.items() if count >= enough)
-
-
-def _in_a_row(numbers: set[int]) -> bool:
-    """Whether most pages of a set have another one close by, as the pages of a chapter do."""
-    near = [number for number in numbers if any(number + step in numbers for step in (-3, -2, -1, 1, 2, 3))]
-    return len(near) >= 0.6 * len(numbers)
-
-
-def _text_edge(pages: Sequence[list[Row]], end: int) -> float:
-    """The y where running text begins (TOP) or ends (BOTTOM) on most full pages: its outermost close rows."""
-    edges = []
-    for rows in pages:
-        rest = rows
-        while len(rest) > 1 and _stands_clear(rest, end):
-            rest = rest[1:] if end == TOP else rest[:-1]
-        if len(rest) > 1:
-            edges.append(rest[end].y)
-    if not edges:
-        return inf if end == TOP else -inf
-    edges.sort(reverse=end == BOTTOM)
-    return edges[len(edges) // 10]
-
-
-def _stands_clear(rows: list[Row], end: int) -> bool:
-    """Whether the outermost row is further from its neighbour than rows of the page are from each other."""
-    if len(rows) < 2:
-        return True
-    gap = rows[1].y - rows[0].y if end == TOP else rows[-1].y - rows[-2].y
-    steps = [below.y - above.y for above, below in pairwise(rows)]
-    return gap > 1.4 * median(steps) and gap > 1.6 * rows[end].size
-
-
-def pattern(text: str) -> str:
-    """A row's text with every number, Arabic or Roman, replaced by `#`."""
-    return re.sub(r"\b(?:\d+|[ivxlc]+|[IVXLC]+)\b", "#", " ".join(text.split()))
-
-
 def reading_order(pages: Sequence[Page]) -> list[Flow]:
     """All rows of the document as flows: the columns of a page one by one, full-width rows in between."""
-    gutters = {page.number: _gutter(page) for page in pages}
-    full = [page for page in pages if len(page.pieces) >= 10]
-    columned = sum(gutters[page.number] is not None for page in full)
-    if columned < max(1, 0.35 * len(full)):
-        gutters = {}
+    shared = _shared_gutters(pages)
     flows: list[Flow] = []
     for page in pages:
-        gutter = gutters.get(page.number)
-        if gutter is None:
-            if page.pieces:
-                flows.append(Flow(page.number, 0, tuple(rows_of(page.pieces))))
-        else:
+        gutter = _gutter_of(page, shared)
+        if gutter is not None:
             flows += _columns(page, gutter)
+        elif page.pieces:
+            flows.append(Flow(page.number, 0, tuple(rows_of(page.pieces))))
     return flows
+
+
+def _shared_gutters(pages: Sequence[Page]) -> list[float]:
+    """The x of the gutters that many pages of the document have, the most common first."""
+    full = [page for page in pages if len(page.pieces) >= FULL]
+    own = {page.number: gutter for page in full if (gutter := _gutter(page)) is not None}
+    if len(own) < max(1, COLUMNED * len(full)):
+        return []
+    votes = Counter(round(gutter) for gutter in own.values())
+    near = {x: sum(count for y, count in votes.items() if abs(x - y) <= STEADY) for x in votes}
+    return [x for x in sorted(near, key=near.__getitem__, reverse=True) if near[x] >= 0.2 * len(own)]
+
+
+def _gutter_of(page: Page, shared: Sequence[float]) -> float | None:
+    """The gutter of a page of a document in columns: its own where it has one, else one of the document's.
+
+    A page without a gutter of its own may hold little text, or code that runs over the edge of its column.
+    """
+    if not shared:
+        return None
+    own = _gutter(page)
+    if own is not None and any(abs(own - x) <= STEADY for x in shared):
+        return own
+    rows = rows_of(page.pieces)
+    crossed = {x: sum(_crosses(piece, x) for row in rows for piece in row.pieces) for x in shared[:4]}
+    best = min(crossed, key=crossed.__getitem__)
+    return best if crossed[best] <= 0.3 * len(rows) else own
+
+
+def _crosses(piece: Piece, gutter: float) -> bool:
+    return piece.x0 < gutter - 3 and piece.x1 > gutter + 3
 
 
 def _gutter(page: Page) -> float | None:
@@ -189,7 +99,7 @@ def _gutter(page: Page) -> float | None:
             strips.append((start, x))
             start = None
     for start, end in sorted(strips, key=lambda strip: strip[0] - strip[1]):
-        if end - start >= 7 and _column_edges(rows, start, end):
+        if end - start >= MIN_GUTTER and _column_edges(rows, start, end):
             return (start + end) / 2
     return None
 
@@ -211,10 +121,14 @@ def _column_edges(rows: Sequence[Row], start: int, end: int) -> bool:
 
 
 def _columns(page: Page, gutter: float) -> list[Flow]:
-    """Bands of two columns between the rows that run across the gutter."""
+    """Bands of two columns between the rows that run across the gutter.
+
+    A row that crosses it with text beside it in the right column is no such row: it is too long for its column.
+    """
     flows: list[Flow] = []
     sides: tuple[list[Piece], list[Piece]] = ([], [])
     across: list[Piece] = []
+    behind = [piece for piece in page.pieces if piece.x0 >= gutter - 3]
 
     def close(column: int, pieces: list[Piece]) -> None:
         if pieces:
@@ -222,7 +136,8 @@ def _columns(page: Page, gutter: float) -> list[Flow]:
             pieces.clear()
 
     for row in rows_of(page.pieces):
-        if any(piece.x0 < gutter - 3 and piece.x1 > gutter + 3 for piece in row.pieces):
+        wide = any(_crosses(piece, gutter) for piece in row.pieces)
+        if wide and not any(abs(piece.y - row.y) < 0.9 * piece.size for piece in behind):
             close(1, sides[0])
             close(2, sides[1])
             across += row.pieces
@@ -234,18 +149,3 @@ def _columns(page: Page, gutter: float) -> list[Flow]:
     close(2, sides[1])
     close(0, across)
     return flows
-
-
-def without_contents(pages: Sequence[Page]) -> list[Page]:
-    """The pages without the entries of tables of contents: rows that lead with dots to a page number."""
-    return [_without_contents(page) for page in pages]
-
-
-def _without_contents(page: Page) -> Page:
-    rows = rows_of(page.pieces)
-    leaders = sum(bool(LEADER.search(row.text)) for row in rows)
-    entries = [row for row in rows if PAGE_NUMBER.search(row.text)]
-    if leaders < 3 or len(entries) < 0.5 * len(rows):
-        return page
-    kept = [row for row in rows if not PAGE_NUMBER.search(row.text)]
-    return replace(page, pieces=tuple(piece for row in kept for piece in row.pieces))

@@ -14,7 +14,7 @@ road is:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -22,29 +22,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.corpus.pdf.boxes import read_boxes
-from stages.corpus.pdf.code import Line, blocks_of, in_boxes, lines_of, measure, python_like
-from stages.corpus.pdf.glyphs import Style, monospaced, read_pieces
-from stages.corpus.pdf.layout import Page, reading_order, without_contents, without_furniture
-from stages.corpus.pdf.numbers import without_numbers
-from stages.corpus.pdf.prose import Paragraph, markdown, measure_body, paragraphs_of, texts_of, with_levels
+from stages.corpus.pdf.cells import without_cells
+from stages.corpus.pdf.code import Line, in_boxes, lines_of
+from stages.corpus.pdf.contents import without_contents
+from stages.corpus.pdf.footnotes import split_footnotes
+from stages.corpus.pdf.furniture import without_furniture, without_notices
+from stages.corpus.pdf.glyphs import Style, monospaced, read_pieces, unreadable
+from stages.corpus.pdf.layout import Page, reading_order
+from stages.corpus.pdf.listings import Listing, blocks_of, measure
+from stages.corpus.pdf.markdown import to_markdown
+from stages.corpus.pdf.outline import Block, outlined, with_notes
+from stages.corpus.pdf.prose import Paragraph, paragraphs_of
+from stages.corpus.pdf.texts import Text, measure_body, texts_of
 from stages.corpus.pdf.typewriter import with_prose
 
 if TYPE_CHECKING:
     import pymupdf
 
+MAX_PAGES = 20_000  # the longest manuals have some thousand
+EMPTY_START = 2_000  # pages without any text, after which the rest is not looked at
+MAX_UNKNOWN = 0.3  # of all characters may be unknown
 FEW_CHARS_PER_PAGE = 10  # below this on average a document has no text to speak of
 NO_TITLE = re.compile(
     r"(table of )?contents|preface|index|untitled|unknown|document\d*|microsoft word.*|\S*\.[a-z]{2,4}",
     re.IGNORECASE,
 )
 
-Block = str | Paragraph  # a string is the text of a block of code
-
 
 class UnreadablePdf(Exception):
     """A PDF that gives no text.
 
-    `reason` is one of 'encrypted', 'damaged', 'empty', 'scanned'; the message says it in words.
+    `reason` is 'encrypted', 'damaged', 'empty', 'scanned', 'no-unicode' or 'too-long'; the message says it in words.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -57,12 +65,16 @@ class UnreadablePdf(Exception):
 
 @dataclass(frozen=True)
 class PdfText:
-    """A document as Markdown, its title if one is known, and how many pages and fenced code blocks it has."""
+    """A document as Markdown, its title if one is known, and how many pages and fenced code blocks it has.
+
+    `page_starts` has for each page the offset in `markdown` of the first block that begins there or later.
+    """
 
     markdown: str
     title: str | None
     pages: int
     code_blocks: int
+    page_starts: tuple[int, ...]
 
 
 def read_pdf(path: Path) -> PdfText:
@@ -75,15 +87,19 @@ def read_pdf(path: Path) -> PdfText:
         title = (document.metadata or {}).get("title") or ""
     glyphs = [glyph for page in pages for piece in page.pieces for glyph in piece.glyphs]
     mono = monospaced(glyphs)
-    flows = reading_order(without_contents(without_furniture(pages)))
-    lines = in_boxes(lines_of(flows, mono), {page.number: page.boxes for page in pages})
+    flows = reading_order(without_contents(without_furniture(without_notices(pages))))
+    rules = {page.number: page.rules for page in pages}
+    lines = without_cells(lines_of(flows, mono), mono, rules)
+    lines = in_boxes(lines, {page.number: page.boxes for page in pages})
     lines, typewritten = with_prose(lines)
-    blocks = blocks_in_order(lines, frozenset() if typewritten else mono)
+    blocks = blocks_in_order(lines, frozenset() if typewritten else mono, rules)
+    text, starts = to_markdown(blocks, len(pages))
     return PdfText(
-        to_markdown(blocks),
+        text,
         _title(title, blocks),
         len(pages),
-        sum(isinstance(block, str) for block in blocks),
+        sum(isinstance(block, Listing) for block in blocks),
+        starts,
     )
 
 
@@ -109,63 +125,71 @@ def _opened(path: Path) -> Iterator[pymupdf.Document]:
 
 def _pages(path: Path, document: pymupdf.Document) -> list[Page]:
     """The pages with their text. Pages that cannot be read are empty, as long as others hold text."""
-    count = document.page_count
-    if count == 0 and document.is_repaired:
-        raise UnreadablePdf("damaged", f"{path.name} is cut off or damaged: no page can be found in it")
-    if count == 0:
-        raise UnreadablePdf("empty", f"{path.name} has no pages")
-    pages, broken, pictures = [], 0, 0
+    count = _page_count(path, document)
+    pages, broken, pictures, chars, unknown = [], 0, 0, 0, 0
     for number in range(count):
-        try:
-            page = document[number]
-            pieces = read_pieces(page, number)
-            if sum(len(piece.glyphs) for piece in pieces) < FEW_CHARS_PER_PAGE:
-                pictures += bool(page.get_images() or page.get_bboxlog())
-            pages.append(Page(number, page.rect.height, tuple(pieces), tuple(read_boxes(page))))
-        except Exception:  # as above; counted, and reported where nothing else is left
-            broken += 1
-            pages.append(Page(number, 0.0, (), ()))
-    chars = sum(len(piece.glyphs) for page in pages for piece in page.pieces)
+        page, has_picture = _page(document, number)
+        broken += page is None
+        pictures += has_picture
+        pages.append(page or Page(number, 0.0, (), (), ()))
+        chars += sum(len(piece.glyphs) for piece in pages[-1].pieces)
+        unknown += sum(unreadable(piece) for piece in pages[-1].pieces)
+        if chars == 0 and number + 1 == EMPTY_START:
+            break
     if chars == 0 and broken:
         raise UnreadablePdf("damaged", f"{path.name}: none of its {count} pages can be read")
-    if pictures and chars < FEW_CHARS_PER_PAGE * count:
+    if pictures and chars < FEW_CHARS_PER_PAGE * len(pages):
         raise UnreadablePdf("scanned", f"{path.name}: {count} pages of images without text; they need OCR")
     if chars == 0 and document.is_repaired:
         raise UnreadablePdf("damaged", f"{path.name} is cut off or damaged: no text can be found in it")
     if chars == 0:
-        raise UnreadablePdf("empty", f"{path.name}: its {count} pages hold no text")
+        raise UnreadablePdf("empty", f"{path.name}: no text on the {len(pages)} pages that were looked at, of {count}")
+    if unknown > MAX_UNKNOWN * chars:
+        raise UnreadablePdf("no-unicode", f"{path.name}: its fonts do not say which characters their glyphs are")
     return pages
 
 
-def blocks_in_order(lines: Sequence[Line], mono: frozenset[Style]) -> list[Block]:
+def _page_count(path: Path, document: pymupdf.Document) -> int:
+    try:
+        count: int = document.page_count
+    except Exception as error:  # as in _opened
+        raise UnreadablePdf("damaged", f"{path.name}: its pages cannot be counted: {error}") from error
+    if count == 0 and document.is_repaired:
+        raise UnreadablePdf("damaged", f"{path.name} is cut off or damaged: no page can be found in it")
+    if count == 0:
+        raise UnreadablePdf("empty", f"{path.name} has no pages")
+    if count > MAX_PAGES:
+        raise UnreadablePdf("too-long", f"{path.name} has {count} pages, more than the {MAX_PAGES} that are read")
+    return count
+
+
+def _page(document: pymupdf.Document, number: int) -> tuple[Page | None, bool]:
+    """A page, None where it cannot be read; and whether it shows something, but next to no text."""
+    try:
+        page = document[number]
+        pieces = read_pieces(page, number)
+        boxes, rules = read_boxes(page)
+        few = sum(len(piece.glyphs) for piece in pieces) < FEW_CHARS_PER_PAGE
+        has_picture = few and bool(page.get_images() or page.get_bboxlog())
+    except Exception:  # as in _opened; counted, and reported where nothing else is left
+        return None, False
+    return Page(number, page.rect.height, tuple(pieces), boxes, rules), has_picture
+
+
+def blocks_in_order(lines: Sequence[Line], mono: frozenset[Style], rules: Mapping[int, Sequence[float]]) -> list[Block]:
     """The lines of the document as blocks of code and paragraphs, in reading order."""
     measures = measure(lines)
-    body = measure_body(texts_of((line for line in lines if not line.code), mono))
+    prose = texts_of((line for line in lines if not line.code), mono)
+    body = measure_body(prose, mono)
+    taken, notes = split_footnotes(prose, body)
+    texts = iter([None if index in taken else text for index, text in enumerate(prose)])
+    items = [line if line.code else next(texts) for line in lines]
     blocks: list[Block] = []
-    for code, group in groupby(lines, key=lambda line: line.code):
+    for _, group in groupby((item for item in items if item), key=type):
         run = list(group)
-        blocks += blocks_of(run, measures) if code else paragraphs_of(texts_of(run, mono), body)
-    code_blocks = iter(without_numbers([block for block in blocks if isinstance(block, str)]))
-    paragraphs = iter(with_levels([block for block in blocks if isinstance(block, Paragraph)]))
-    return [next(code_blocks) if isinstance(block, str) else next(paragraphs) for block in blocks]
-
-
-def to_markdown(blocks: Sequence[Block]) -> str:
-    parts: list[str] = []
-    before = ""
-    for block in blocks:
-        kind = "code" if isinstance(block, str) else block.kind
-        if before:
-            parts.append("\n" if kind == before and kind in ("item", "row") else "\n\n")
-        parts.append(_fenced(block) if isinstance(block, str) else markdown(block))
-        before = kind
-    return "".join(parts) + "\n"
-
-
-def _fenced(code: str) -> str:
-    longest = max((len(run) for run in re.findall(r"`{3,}", code)), default=2)
-    fence = "`" * (longest + 1)
-    return f"{fence}{'python' if python_like(code) else ''}\n{code}\n{fence}"
+        blocks += blocks_of([line for line in run if isinstance(line, Line)], measures)
+        blocks += paragraphs_of([text for text in run if isinstance(text, Text)], body, rules)
+    return with_notes(outlined(blocks), notes)
 
 
 def _title(metadata: str, blocks: Sequence[Block]) -> str | None:

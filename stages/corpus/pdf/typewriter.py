@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from stages.corpus.pdf.code import KEYWORDS, Line
+from stages.corpus.pdf.code import Line
 from stages.corpus.pdf.glyphs import text_of
 from stages.corpus.pdf.grid import line_pitch
+from stages.corpus.pdf.language import KEYWORDS
 
 MONO_SHARE = 0.85  # of all lines, above which the document counts as typewritten
 PROSE_SHARE = 0.35  # of those, above which it is a text and not a printed program
