@@ -18,7 +18,21 @@ if TYPE_CHECKING:
     Command = Callable[..., Answer]
 
 HEAVY = ("torch", "transformers", "pydantic", "yaml", "rich", "numpy", "sentencepiece", "pymupdf", "libcst", "gguf")
-COMMANDS = ["run", "plan", "status", "export", "show", "sample", "log", "diff", "verify", "gc", "validate", "doctor", "init"]
+COMMANDS = [
+    "run",
+    "plan",
+    "status",
+    "export",
+    "show",
+    "sample",
+    "log",
+    "diff",
+    "verify",
+    "gc",
+    "validate",
+    "doctor",
+    "init",
+]
 
 
 def python(code: str, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

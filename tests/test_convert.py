@@ -22,6 +22,8 @@ from stages.tokens import tokenizer
 from stages.tokens.encoding import SentencePieceEncoding, load_encoding
 
 SYSTEM = "Answer in code."
+STAGES = ("gather", "clean", "tokenizer", "tokenize", "finetune", "convert", "export")
+NOTICE = "Copyright (c) 2024 Ada"
 SHAPE: dict[str, Any] = {"d_model": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "d_ff": 96, "rope_theta": 5e4}
 CONTEXT = 64
 
@@ -42,7 +44,7 @@ class TinyRelease:
 
     @property
     def inputs(self) -> dict[str, Path]:
-        return {name: self.root / name for name in ("clean", "tokenizer", "tokenize", "finetune", "convert", "export")}
+        return {name: self.root / name for name in STAGES}
 
     @property
     def encoding(self) -> SentencePieceEncoding:
@@ -92,6 +94,10 @@ def make_release(root: Path, *, steps: int = 0, **shape: Any) -> TinyRelease:
     documents = corpus(12)
     write_documents(root / "clean/train", documents[:10] + documents[12:13])
     write_documents(root / "clean/val", documents[10:12] + documents[13:])
+    (root / "gather").mkdir()
+    (root / "gather/LICENSE").write_text(NOTICE)
+    sources = json.dumps({"source": "a", "license_files": ["LICENSE"]})
+    (root / "gather/sources.jsonl").write_text(sources + "\n")
     (root / "tokenizer").mkdir()
     model_file = tokenizer.train((document.text for document in documents), 420)
     (root / "tokenizer/tokenizer.model").write_bytes(model_file)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from test_convert import (
     CONTEXT,
     NASTY,
+    NOTICE,
     SYSTEM,
     TinyRelease,
     corpus,
@@ -72,7 +73,9 @@ def test_the_release_holds_every_file_and_its_checksum(release: StageRun) -> Non
     }
     assert {name for name in files if "/" not in name} == {
         "tiny-f16.gguf", "tiny-q8_0.gguf", "tiny-q4_k_m.gguf", "Modelfile", "README.md", "LICENSE",
+        "NOTICES.txt",
     }  # fmt: skip
+    assert NOTICE in files["NOTICES.txt"].decode()
     assert {name.partition("/")[2] for name in files if "/" in name} == {
         "config.json", "generation_config.json", "model.safetensors", "tokenizer.model", "tokenizer.json",
         "tokenizer_config.json", "chat_template.jinja",

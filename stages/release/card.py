@@ -58,6 +58,8 @@ context {shape["context_length"]} tokens.
 |---|---|---|
 {data}
 
+Where a licence demands that its notice travels on, it is in `NOTICES.txt`.
+
 ## Files
 
 | file | quantisation | size |

@@ -20,6 +20,7 @@ from stages.corpus.documents import Document, read_documents
 from stages.release.card import Source, model_card
 from stages.release.gguf import Dataset, GgufMetadata, write_gguf
 from stages.release.modelfile import Modelfile, create_command
+from stages.release.notices import notices
 from stages.release.quantize import QUANTS, fallbacks, quantize, read_shapes
 from stages.release.runtime import Runtime
 from stages.tokens.encoding import SentencePieceEncoding, load_encoding
@@ -48,8 +49,7 @@ class ExportConfig(Section):
 def run(context: Context) -> Metrics:
     config = context.section(ExportConfig)
     huggingface, out = context.inputs["convert"], context.out
-    documents = list(read_documents(context.inputs["clean"] / "train"))
-    sources = corpus_sources(documents)
+    sources = corpus_sources(read_documents(context.inputs["clean"] / "train"))
     metadata = GgufMetadata(
         name=context.name,
         license=combined_license(sources),
@@ -121,6 +121,8 @@ def _write_texts(
         "LICENSE": license_text,
         "README.md": model_card(context.name, shape, sources, files, proof, chosen),
     }
+    if told := notices(context.inputs["gather"], read_documents(context.inputs["clean"] / "train")):
+        texts["NOTICES.txt"] = told
     for name, text in texts.items():
         (context.out / name).write_text(text, encoding="utf-8", newline="\n")
     paths = sorted(path for path in context.out.rglob("*") if path.is_file())
@@ -231,6 +233,6 @@ STAGE = Stage(
     run=run,
     sections={"export": ExportConfig},
     named=True,
-    needs=("convert", "finetune", "tokenize", "tokenizer", "clean"),
+    needs=("convert", "finetune", "tokenize", "tokenizer", "clean", "gather"),
     publish=publish,
 )
