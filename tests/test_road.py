@@ -140,7 +140,7 @@ gather:
     - {folder: code, license: MIT}
     - {folder: docs, license: CC0-1.0, attribution: Ada Lovelace}
 clean: {val_fraction: 0.2}
-augment: {copies: 1}
+augment: {copies: 1, methods: [rename, pins, rephrase]}
 tokenizer: {vocab_size: 500}
 tokenize: {context_length: 128}
 model: {d_model: 32, n_layers: 2, n_heads: 2, n_kv_heads: 1, d_ff: 64}

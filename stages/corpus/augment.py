@@ -45,8 +45,9 @@ NEAR_COPY = 0.95  # of the shingles of five words: a variant that shares as many
 
 
 class AugmentConfig(Section):
-    """`copies` bounds the rewritten variants of a document, and as well the pairs that are made from its docstrings.
+    """No method is on by default: at equal steps none beat plain repetition (docs/decisions.md has the figures).
 
+    `copies` bounds the rewritten variants of a document, and as well the pairs that are made from its docstrings.
     Of each document at most one pair is about a bug: else they would soon be more than all other questions.
     `fim_rate` is the share of the programs that come a second time with a gap. Documents of more than `max_chars`
     characters get no variants. Of a source with so many documents that it could get more than
@@ -54,7 +55,7 @@ class AugmentConfig(Section):
     """
 
     copies: Annotated[int, Field(ge=0, le=20)] = 2
-    methods: tuple[Method, ...] = (*REWRITES, "docstring", "bugfix")
+    methods: tuple[Method, ...] = ()
     fim_rate: Annotated[float, Field(ge=0, le=1)] = 0.5
     max_chars: Annotated[int, Field(ge=0)] = 50_000
     max_variants_per_source: Annotated[int, Field(ge=0)] = 20_000

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from statistics import median
+from typing import NamedTuple
 
 from stages.corpus.pdf.boxes import Box, code_boxes
 from stages.corpus.pdf.chars import BULLETS, WRAP_MARKS
@@ -15,9 +16,26 @@ from stages.corpus.pdf.grid import line_pitch
 from stages.corpus.pdf.layout import Flow
 from stages.corpus.pdf.numbers import Gutters, gutters, leading
 
+OFTEN = 5  # lines of prose that make a left edge
+RARELY = 0.1  # of the listings may have the size that code has within prose
 FRAMED = 0.8  # of the lines of code, above which a single line without a frame is none
+QUOTES = "'\""  # may come from another face, too, where that of the code has curly ones in their place
 FOREIGN = 0x250  # characters from here on may come from another face than the code around them
 MAX_RATIO = 1.35  # above this many times the usual size of code, a line is a heading or a signature
+
+
+class Look(NamedTuple):
+    """What lines look like: faces of code, line pitches in points, sizes only of code in prose, left edges of prose."""
+
+    mono: frozenset[Style]
+    prose_pitch: float
+    code_pitch: float
+    inline: frozenset[float]
+    edges: frozenset[tuple[int, int]]
+
+    def is_edge(self, line: Line) -> bool:
+        """Whether a line begins where prose does."""
+        return line.row is not None and (line.column, round(2 * line.row.x0)) in self.edges
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +62,57 @@ def lines_of(flows: Sequence[Flow], mono: frozenset[Style]) -> list[Line]:
     numbers = gutters(flows, mono)
     size = _code_size(flows, mono)
     lines = [[_line(i, flow, row, mono, numbers, size) for row in flow.rows] for i, flow in enumerate(flows)]
-    prose = [(a, b) for here in lines for a, b in pairwise(here) if not a.code and not b.code]
-    pitch = line_pitch((b.y - a.y for a, b in prose), median([a.size for a, _ in prose] or [10.0]))
-    return [line for flow, here in zip(flows, lines, strict=True) for line in _in_context(flow, here, mono, pitch)]
+    pairs = [pair for here in lines for pair in pairwise(here)]
+    prose = [(a, b) for a, b in pairs if not a.code and not b.code]
+    code = [(a, b) for a, b in pairs if a.code and b.code]
+    look = Look(
+        mono,
+        line_pitch((b.y - a.y for a, b in prose), median([a.size for a, _ in prose] or [10.0])),
+        line_pitch((b.y - a.y for a, b in code if a.size == b.size == size), size or 10.0),
+        _inline_sizes(lines, mono),
+        _edges(lines),
+    )
+    judged = [_in_context(flow, here, look) for flow, here in zip(flows, lines, strict=True)]
+    return [line for here in _with_their_numbers(judged, look.code_pitch) for line in here]
+
+
+def _with_their_numbers(flows: Sequence[Sequence[Line]], pitch: float) -> list[list[Line]]:
+    """The lines of the flows, a number at the foot of a flow whose line went to the top of the next one put beside it.
+
+    It stands closer to the line above it than lines do.
+    """
+    result = [list(lines) for lines in flows]
+    for here, following in pairwise(result):
+        last = next((index for index in reversed(range(len(here))) if here[index].code), 0)
+        lone = here[last] if last else None
+        if lone is None or lone.row or lone.y - here[last - 1].y > 0.6 * pitch or not following[0].code:
+            continue
+        if following[0].number is None:
+            following[0] = replace(following[0], number=lone.number)
+            del here[last]
+    return result
+
+
+def _edges(flows: Sequence[Sequence[Line]]) -> frozenset[tuple[int, int]]:
+    """The left edges that lines of prose often have, in half points, by column."""
+    seen = Counter(
+        (line.column, round(2 * line.row.x0)) for lines in flows for line in lines if line.row and not line.code
+    )
+    return frozenset(edge for edge, count in seen.items() if count >= OFTEN)
+
+
+def _inline_sizes(flows: Sequence[Sequence[Line]], mono: frozenset[Style]) -> frozenset[float]:
+    """The sizes that code has within prose, where nearly all of the listings have another."""
+    within: Counter[float] = Counter()
+    alone: Counter[float] = Counter()
+    for lines in flows:
+        for line in lines:
+            if line.code:
+                alone[line.size] += 1
+            elif line.row:
+                within.update({glyph.style.size for glyph in line.row.ink if glyph.style in mono})
+    few = RARELY * max(alone.values(), default=0)
+    return frozenset(size for size, count in within.items() if alone[size] < few and 2 * alone[size] < count)
 
 
 def _line(index: int, flow: Flow, row: Row, mono: frozenset[Style], numbers: Gutters, code_size: float) -> Line:
@@ -64,7 +130,7 @@ def is_code(row: Row, mono: frozenset[Style], code_size: float) -> bool:
         ink = ink[1:]
     sizes = Counter(glyph.style.size for glyph in ink if glyph.style in mono)
     count = sum(sizes.values())
-    latin = sum(glyph.style in mono or ord(glyph.char) < FOREIGN for glyph in ink)
+    latin = sum(glyph.style in mono or (ord(glyph.char) < FOREIGN and glyph.char not in QUOTES) for glyph in ink)
     if not ink or count < 0.85 * latin or count < 0.5 * len(ink) or ink[0].char in BULLETS:
         return False
     if ink[0].style not in mono and ink[0].char.isalnum():
@@ -84,7 +150,7 @@ def _code_size(flows: Sequence[Flow], mono: frozenset[Style]) -> float:
     return sizes.most_common(1)[0][0] if sizes else 0.0
 
 
-def _in_context(flow: Flow, lines: Sequence[Line], mono: frozenset[Style], prose_pitch: float) -> list[Line]:
+def _in_context(flow: Flow, lines: Sequence[Line], look: Look) -> list[Line]:
     """The lines of a flow with their verdicts corrected by their neighbours'."""
     result: list[Line] = []
     right = max((line.row.x1 for line in lines if line.row), default=0.0)
@@ -93,15 +159,42 @@ def _in_context(flow: Flow, lines: Sequence[Line], mono: frozenset[Style], prose
         below = lines[index + 1] if index + 1 < len(lines) else None
         if line.row is None and not _counts_on(above, line, below):
             result.append(replace(line, row=flow.rows[index], number=None, code=False))
-        elif (line.code and above and _ends_paragraph(above, line, below, right, prose_pitch)) or (
-            line.code and not (above and above.code) and _is_term(line, below, prose_pitch)
+        elif line.code and (
+            (above and _ends_paragraph(above, line, below, right, look.prose_pitch))
+            or (not (above and above.code) and _is_term(line, below, look))
+            or _is_inline(above, line, below, look)
         ):
             result.append(replace(line, code=False))
-        elif above and below and _is_between(above, line, below, mono):
+        elif above and below and _is_between(above, line, below, look.mono):
             result.append(replace(line, code=True, size=above.size))
         else:
             result.append(line)
     return result
+
+
+def _is_inline(above: Line | None, line: Line, below: Line | None, look: Look) -> bool:
+    """Whether a line all in code, with no other line of code right above or below it, is part of prose.
+
+    It has the size that only code in prose has, or is in step with the lines of prose or items of a list that it is
+    among: a listing stands clear of those.
+    """
+    if line.number is not None or line.row is None:
+        return False
+    near = [other for other in (above, below) if other and other.row]
+    steps = [abs(other.y - line.y) for other in near]
+    if any(other.code and step < 1.12 * look.code_pitch for other, step in zip(near, steps, strict=True)):
+        return False
+    if line.size in look.inline:
+        return True
+    left = line.row.x0
+    aligned = [
+        other
+        for other, step in zip(near, steps, strict=True)
+        if other.row and abs(other.row.x0 - left) < 1.5 and abs(step - look.prose_pitch) < 0.08 * look.prose_pitch
+    ]
+    if look.prose_pitch < 1.12 * look.code_pitch or not look.is_edge(line):
+        return False
+    return len(aligned) == 2 or any(other.code and other.size == line.size for other in aligned)
 
 
 def _counts_on(above: Line | None, line: Line, below: Line | None) -> bool:
@@ -127,12 +220,12 @@ def _ends_paragraph(above: Line, line: Line, below: Line | None, right: float, p
     )
 
 
-def _is_term(line: Line, below: Line | None, prose_pitch: float) -> bool:
+def _is_term(line: Line, below: Line | None, look: Look) -> bool:
     """Whether a line all in code is a term that the prose below it, further to the right, explains."""
     if below is None or below.code or line.number is not None or not (below.row and line.row):
         return False
     return (
-        below.y - line.y < 1.5 * prose_pitch
+        below.y - line.y < 1.5 * look.prose_pitch
         and below.row.x0 > line.row.x0 + 0.8 * line.size
         and below.size >= line.size
     )
@@ -166,9 +259,19 @@ def _without_strays(lines: Sequence[Line]) -> list[Line]:
     code = [line for line in lines if line.code]
     if sum(line.box is not None for line in code) < FRAMED * len(code):
         return list(lines)
+    steps = (b.y - a.y for a, b in pairwise(code) if a.box and a.box == b.box)
+    pitch = line_pitch(steps, median([line.size for line in code] or [10.0]))
+
+    def joined(line: Line, other: Line | None) -> bool:
+        """Whether two lines follow each other as the lines of a listing do."""
+        if other is None or not other.code or other.box or other.flow != line.flow:
+            return False
+        steps = abs(other.y - line.y) / pitch
+        return steps < 1.12 or (steps < 3.2 and abs(steps - round(steps)) < 0.12)
+
     result = []
     for above, line, below in zip([None, *lines], lines, [*lines[1:], None], strict=False):
-        alone = not (above and above.code and above.box is None) and not (below and below.code and below.box is None)
+        alone = not joined(line, above) and not joined(line, below)
         stray = line.code and line.box is None and line.number is None and alone
         result.append(replace(line, code=False) if stray else line)
     return result

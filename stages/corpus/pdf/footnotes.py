@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -15,14 +15,19 @@ SMALLER = 0.93  # times the size of the running text
 MARK = re.compile(r"\[?\^?\[?(\d{1,3}|[*\u2020\u2021\u00a7]+)\]?\.?:?\s*(?=\S)")
 
 
-def split_footnotes(texts: Sequence[Text], body: Body) -> tuple[set[int], list[Paragraph]]:
-    """The flows' last lines that are footnotes, as indices into the texts, and the footnotes."""
+def split_footnotes(
+    texts: Sequence[Text], body: Body, code_ends: Mapping[int, float]
+) -> tuple[set[int], list[Paragraph]]:
+    """The flows' last lines that are footnotes, as indices into the texts, and the footnotes.
+
+    `code_ends` is how far down code reaches in the flows that have any.
+    """
     taken: set[int] = set()
     notes: list[Paragraph] = []
     start = 0
-    for _, group in groupby(texts, key=lambda text: text.line.flow):
+    for flow, group in groupby(texts, key=lambda text: text.line.flow):
         here = list(group)
-        first = _first_note(here, body)
+        first = _first_note(here, body, code_ends.get(flow))
         if first is not None:
             taken |= set(range(start + first, start + len(here)))
             notes += _notes(here[first:], body)
@@ -30,17 +35,17 @@ def split_footnotes(texts: Sequence[Text], body: Body) -> tuple[set[int], list[P
     return taken, notes
 
 
-def _first_note(texts: Sequence[Text], body: Body) -> int | None:
+def _first_note(texts: Sequence[Text], body: Body, code_end: float | None) -> int | None:
     """Where the footnotes of a page begin: the first of its last, smaller lines, if that has a mark."""
     first = len(texts)
     while first and texts[first - 1].size < SMALLER * body.size and len(texts[first - 1].cells) == 1:
         first -= 1
     while first < len(texts) and not _mark(texts[first]):
         first += 1
-    if first == len(texts) or first == 0:
+    if first == len(texts) or (first == 0 and code_end is None):
         return None
-    above, text = texts[first - 1], texts[first]
-    return first if text.line.y - above.line.y > 1.25 * body.pitch(text.size) else None
+    above = texts[first - 1].line.y if first else code_end or 0.0
+    return first if texts[first].line.y - above > 1.25 * body.pitch(texts[first].size) else None
 
 
 def _mark(text: Text) -> re.Match[str] | None:

@@ -42,6 +42,7 @@ def without_furniture(pages: Sequence[Page]) -> list[Page]:
     height = {page.number: page.height for page in pages}
     offset = _page_offset(left)
     for end in (TOP, BOTTOM):
+        told: set[int] = set()  # pages whose number was found at this end
         for _ in range(OUTER_ROWS):
             rows = {number: rows for number, rows in left.items() if rows}
             outer = {
@@ -51,7 +52,9 @@ def without_furniture(pages: Sequence[Page]) -> list[Page]:
             }
             clear = {number for number in outer if _stands_clear(rows[number], end)}
             found = _repeated(outer, clear, len(rows)) | (clear & _outside(outer, clear, rows, end))
-            found |= {number for number, row in outer.items() if _says_page(row, number, offset, number in clear)}
+            says = {number for number, row in outer.items() if _says_page(row, number, offset, number in clear)}
+            found |= says - told
+            told |= says
             for number in found:
                 left[number] = left[number][1:] if end == TOP else left[number][:-1]
     return [replace(page, pieces=tuple(p for row in left[page.number] for p in row.pieces)) for page in pages]

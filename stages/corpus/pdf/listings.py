@@ -27,8 +27,8 @@ class Measures:
     """What was measured of the document, in points.
 
     Column widths and line pitches of code by font size, left margins by side of the leaf and column, how far down the
-    text of a full page reaches, how many line pitches below the top of its frame a listing begins, and the right ends
-    of the longest lines of code by side of the leaf and column.
+    text of a full page reaches, how many line pitches below the top of its frame a listing begins, the right ends of
+    the longest lines of code by side of the leaf and column, and where the footnotes of a flow begin.
     """
 
     widths: Mapping[float, float]
@@ -37,6 +37,13 @@ class Measures:
     foot: float
     padding: float
     rights: Mapping[tuple[int, int], float]
+    notes: Mapping[int, float]
+
+    def at_foot(self, line: Line, pitch: float) -> bool:
+        """Whether a line is so far down that what follows on the next page may go on with it."""
+        note = self.notes.get(line.flow, 0.0)
+        foot = min(self.foot, note - pitch) if note > line.y else self.foot
+        return foot - line.y < ROOM_AT_FOOT * pitch
 
     def margin(self, line: Line) -> float:
         same_column = (margin for (_, column), margin in self.margins.items() if column == line.column)
@@ -48,7 +55,8 @@ class Measures:
         return int((self.rights[line.page % 2, line.column] - end) / width + 0.3)
 
 
-def measure(lines: Sequence[Line]) -> Measures:
+def measure(lines: Sequence[Line], notes: Mapping[int, float]) -> Measures:
+    """The measures of a document; `notes` are the heights that footnotes begin at in the flows that have any."""
     glyphs: dict[float, list[list[Glyph]]] = defaultdict(list)
     steps: dict[float, list[float]] = defaultdict(list)
     lefts: dict[tuple[int, int], Counter[int]] = defaultdict(Counter)
@@ -78,6 +86,7 @@ def measure(lines: Sequence[Line]) -> Measures:
         quantiles(last, n=20, method="inclusive")[-1] if len(last) > 1 else sum(last),
         median(tops) if tops else ABOVE_BASELINE,
         rights,
+        notes,
     )
 
 
@@ -127,8 +136,10 @@ def _blanks_between(above: Line, below: Line, measures: Measures) -> int | None:
     if above.flow != below.flow:
         if count is not None:
             return count - 1 if 1 <= count <= 2 * ROOM_AT_FOOT else None
+        if above.box and below.box and abs((above.box.x1 - above.box.x0) - (below.box.x1 - below.box.x0)) > 3:
+            return None
         blanks = _blanks_at_break(below, pitch, measures.padding)
-        return blanks if measures.foot - above.y < ROOM_AT_FOOT * pitch else None
+        return blanks if measures.at_foot(above, pitch) else None
     steps = (below.y - above.y) / pitch
     if count is not None:
         return count - 1 if count >= 1 and abs(steps - count) < 0.4 + 0.1 * count else None

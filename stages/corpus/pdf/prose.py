@@ -72,6 +72,9 @@ def _is_term(group: Sequence[Text], below: Sequence[Text] | None, body: Body) ->
     """Whether a line is a term, and what is below it, further to the right, says what it means."""
     if below is None or below[0].marker or below[0].line.flow != group[-1].line.flow or len(group) > 1:
         return False
+    ink = below[0].line.row.ink if below[0].line.row else []
+    if sum(glyph.style in body.mono for glyph in ink) > 0.8 * len(ink):
+        return False
     if len(below) == 1 and body.indented:
         return False
     return min(text.x0 for text in below[1:] or below) > group[0].x0 + 0.8 * group[0].size

@@ -178,10 +178,13 @@ def _page(document: pymupdf.Document, number: int) -> tuple[Page | None, bool]:
 
 def blocks_in_order(lines: Sequence[Line], mono: frozenset[Style], rules: Mapping[int, Sequence[float]]) -> list[Block]:
     """The lines of the document as blocks of code and paragraphs, in reading order."""
-    measures = measure(lines)
     prose = texts_of((line for line in lines if not line.code), mono)
     body = measure_body(prose, mono)
-    taken, notes = split_footnotes(prose, body)
+    taken, notes = split_footnotes(prose, body, {line.flow: line.y for line in lines if line.code})
+    tops: dict[int, float] = {}
+    for index in sorted(taken):
+        tops.setdefault(prose[index].line.flow, prose[index].line.y)
+    measures = measure(lines, tops)
     texts = iter([None if index in taken else text for index, text in enumerate(prose)])
     items = [line if line.code else next(texts) for line in lines]
     blocks: list[Block] = []

@@ -80,7 +80,7 @@ def _end(texts: Sequence[Text], start: int, body: Body) -> int:
         above, text = texts[index - 1], texts[index]
         if text.line.flow != first.line.flow or text.line.y - above.line.y > MAX_STEP * body.pitch(above.size):
             break
-        if text.size > 1.15 * first.size or text.size < 0.8 * first.size:
+        if text.size > 1.15 * first.size or text.size < (0.8 if text.plain else 0.6) * first.size:
             break
         if len(text.cells) > 1:
             if not any(_aligned(text, other) for other in texts[max(start, index - 8) : index] if len(other.cells) > 1):
