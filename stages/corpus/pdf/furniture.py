@@ -10,13 +10,14 @@ from itertools import pairwise
 from math import inf
 from statistics import median
 
-from stages.corpus.pdf.glyphs import Row, rows_of
+from stages.corpus.pdf.glyphs import Piece, Row, rows_of
 from stages.corpus.pdf.layout import Page
 
 TOP, BOTTOM = 0, -1  # the index of the outermost row
 OUTER_ROWS = 3  # how many rows at the top and the bottom of a page may be running heads and feet
 OUTER_ZONE = 0.15  # and how far into the page those may reach, as a share of its height
 MIN_REPEATS = 3
+MAX_NOTICE = 80  # characters
 NOTICE = re.compile(
     r"[(\[]?(?:table [\w.-]+\W+)?continue[sd] (?:on|from) (?:the )?(?:next|previous) (?:page|column)[)\]]?",
     re.IGNORECASE,
@@ -25,10 +26,11 @@ NOTICE = re.compile(
 
 def without_notices(pages: Sequence[Page]) -> list[Page]:
     """The pages without notices such as "continues on next page"."""
-    return [
-        replace(page, pieces=tuple(piece for piece in page.pieces if not NOTICE.fullmatch(piece.text.strip())))
-        for page in pages
-    ]
+    return [replace(page, pieces=tuple(piece for piece in page.pieces if not _is_notice(piece))) for page in pages]
+
+
+def _is_notice(piece: Piece) -> bool:
+    return len(piece.glyphs) < MAX_NOTICE and NOTICE.fullmatch(piece.text.strip()) is not None
 
 
 def without_furniture(pages: Sequence[Page]) -> list[Page]:
@@ -41,6 +43,7 @@ def without_furniture(pages: Sequence[Page]) -> list[Page]:
     left = {page.number: rows_of(page.pieces) for page in pages}
     height = {page.number: page.height for page in pages}
     offset = _page_offset(left)
+    limit = 1.1 * _text_size(left.values())
     for end in (TOP, BOTTOM):
         told: set[int] = set()  # pages whose number was found at this end
         for _ in range(OUTER_ROWS):
@@ -51,7 +54,7 @@ def without_furniture(pages: Sequence[Page]) -> list[Page]:
                 if _from_edge(rows[number][end], height[number], end) < OUTER_ZONE * height[number]
             }
             clear = {number for number in outer if _stands_clear(rows[number], end)}
-            found = _repeated(outer, clear, len(rows)) | (clear & _outside(outer, clear, rows, end))
+            found = _repeated(outer, clear, len(rows)) | (clear & _outside(outer, clear, rows, end, limit))
             says = {number for number, row in outer.items() if _says_page(row, number, offset, number in clear)}
             found |= says - told
             told |= says
@@ -110,11 +113,12 @@ def _repeated(outer: Mapping[int, Row], clear: set[int], total: int) -> set[int]
     return found
 
 
-def _outside(outer: Mapping[int, Row], clear: set[int], rows: Mapping[int, list[Row]], end: int) -> set[int]:
-    """Pages whose outermost row is at a place outside of the running text that such rows often take."""
+def _outside(
+    outer: Mapping[int, Row], clear: set[int], rows: Mapping[int, list[Row]], end: int, limit: float
+) -> set[int]:
+    """Pages whose outermost row, smaller than `limit`, is at a place outside of the text that such rows often take."""
     edge = _text_edge(list(rows.values()), end)
     sign = 1 if end == TOP else -1
-    limit = 1.1 * _text_size(rows.values())
     beyond = {n for n, row in outer.items() if sign * (edge - row.y) > 0.5 * row.size and row.size < limit}
     places: dict[int, set[int]] = defaultdict(set)
     for number, row in outer.items():
@@ -133,7 +137,9 @@ def _text_size(pages: Iterable[list[Row]]) -> float:
     sizes: Counter[float] = Counter()
     for rows in pages:
         for row in rows:
-            sizes[row.size] += len(row.text)
+            sizes[row.size] += sum(len(piece.glyphs) for piece in row.pieces)
+    if not sizes:
+        return 0.0
     enough = min(0.15 * sizes.total(), max(sizes.values()))
     return max(size for size, count in sizes.items() if count >= enough)
 

@@ -59,7 +59,7 @@ class Piece:
 
     @property
     def text(self) -> str:
-        return "".join(glyph.char for glyph in self.glyphs)
+        return "".join([glyph[0] for glyph in self.glyphs])  # far faster than by name, and asked for most of all
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,8 @@ class Row:
     @property
     def size(self) -> float:
         """The size that most of its glyphs have, in points."""
+        if len(self.pieces) == 1:
+            return self.pieces[0].size
         sizes: Counter[float] = Counter()
         for piece in self.pieces:
             sizes[piece.size] += len(piece.glyphs)
@@ -116,22 +118,23 @@ def read_pieces(page: pymupdf.Page, number: int) -> list[Piece]:
 def _pieces_of_line(line: dict[str, Any], page: int) -> list[Piece]:
     pieces: list[Piece] = []
     current: list[Glyph] = []
-    y = 0.0
+    y, end = 0.0, 0.0  # the baseline, and where the ink ends
     for span in line["spans"]:
         style = _style(span)
         for char in span["chars"]:
             x0, _, x1, _ = char["bbox"]
-            glyph = Glyph(char["c"], x0, x1, style)
-            if glyph.char.isspace():
+            text = char["c"]
+            if text.isspace():
                 if current:
-                    current.append(glyph)
+                    current.append(Glyph(text, x0, x1, style))
                 continue
-            if current and x0 - _ink_end(current) > style.size:
+            if current and x0 - end > style.size:
                 pieces.append(_piece(page, y, current))
                 current = []
             if not current:
                 y = char["origin"][1]
-            current.append(glyph)
+            current.append(Glyph(text, x0, x1, style))
+            end = x1
     if current:
         pieces.append(_piece(page, y, current))
     return pieces
@@ -148,15 +151,13 @@ def _style(span: dict[str, Any]) -> Style:
     )
 
 
-def _ink_end(glyphs: Sequence[Glyph]) -> float:
-    return next((glyph.x1 for glyph in reversed(glyphs) if not glyph.char.isspace()), glyphs[0].x0)
-
-
 def _piece(page: int, y: float, glyphs: list[Glyph]) -> Piece:
     while glyphs[-1].char.isspace():
         glyphs.pop()
-    sizes = Counter(glyph.style.size for glyph in glyphs)
-    return Piece(page, y, tuple(glyphs), sizes.most_common(1)[0][0])
+    size = glyphs[0].style.size
+    if any(glyph.style.size != size for glyph in glyphs):
+        size = Counter(glyph.style.size for glyph in glyphs).most_common(1)[0][0]
+    return Piece(page, y, tuple(glyphs), size)
 
 
 def unreadable(piece: Piece) -> int:
@@ -203,13 +204,14 @@ def monospaced(glyphs: Iterable[Glyph]) -> frozenset[Style]:
     widths: dict[Style, dict[str, float]] = defaultdict(dict)
     outliers: Counter[Style] = Counter()
     seen: Counter[Style] = Counter()
-    for char, x0, x1, style in glyphs:
-        if char.isspace() or ord(char) > 0x24F or x1 <= x0:
+    counts = Counter([(char, round(x1 - x0, 2), style) for char, x0, x1, style in glyphs])
+    for (char, advance, style), count in counts.items():
+        if char.isspace() or ord(char) > 0x24F or advance <= 0:
             continue
-        width = (x1 - x0) / style.size if style.size else 0.0
+        width = advance / style.size if style.size else 0.0
         known = widths[style].setdefault(char, width)
-        seen[style] += 1
-        outliers[style] += abs(known - width) > 0.02 * known
+        seen[style] += count
+        outliers[style] += count * (abs(known - width) > 0.02 * known)
     fonts: dict[str, dict[str, float]] = defaultdict(dict)
     for style, table in widths.items():
         fonts[style.font].update(table)

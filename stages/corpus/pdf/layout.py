@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.corpus.pdf.boxes import Box
@@ -37,10 +37,11 @@ class Flow:
 
 def reading_order(pages: Sequence[Page]) -> list[Flow]:
     """All rows of the document as flows: the columns of a page one by one, full-width rows in between."""
-    shared = _shared_gutters(pages)
+    own = {page.number: gutter for page in pages if (gutter := _gutter(page)) is not None}
+    shared = _shared_gutters(pages, own)
     flows: list[Flow] = []
     for page in pages:
-        gutter = _gutter_of(page, shared)
+        gutter = _gutter_of(page, own.get(page.number), shared)
         if gutter is not None:
             flows += _columns(page, gutter)
         elif page.pieces:
@@ -48,10 +49,10 @@ def reading_order(pages: Sequence[Page]) -> list[Flow]:
     return flows
 
 
-def _shared_gutters(pages: Sequence[Page]) -> list[float]:
+def _shared_gutters(pages: Sequence[Page], gutters: Mapping[int, float]) -> list[float]:
     """The x of the gutters that many pages of the document have, the most common first."""
     full = [page for page in pages if len(page.pieces) >= FULL]
-    own = {page.number: gutter for page in full if (gutter := _gutter(page)) is not None}
+    own = {page.number: gutters[page.number] for page in full if page.number in gutters}
     if len(own) < max(1, COLUMNED * len(full)):
         return []
     votes = Counter(round(gutter) for gutter in own.values())
@@ -59,14 +60,13 @@ def _shared_gutters(pages: Sequence[Page]) -> list[float]:
     return [x for x in sorted(near, key=near.__getitem__, reverse=True) if near[x] >= 0.2 * len(own)]
 
 
-def _gutter_of(page: Page, shared: Sequence[float]) -> float | None:
+def _gutter_of(page: Page, own: float | None, shared: Sequence[float]) -> float | None:
     """The gutter of a page of a document in columns: its own where it has one, else one of the document's.
 
     A page without a gutter of its own may hold little text, or code that runs over the edge of its column.
     """
     if not shared:
         return None
-    own = _gutter(page)
     if own is not None and any(abs(own - x) <= STEADY for x in shared):
         return own
     rows = rows_of(page.pieces)
