@@ -12,9 +12,7 @@ from stages.corpus.near.shingles import Hashes, Numbers, Words, common, jaccard
 
 BANDS, ROWS = 16, 4  # a pair of similarity s becomes a candidate with probability 1 − (1 − sᴿᴼᵂˢ)ᴮᴬᴺᴰˢ: 0.9998 at 0.8
 NEIGHBOURS = 8  # in a group of likely duplicates each is compared with so many before it, and with the first
-SIMILAR = (
-    0.4  # from this similarity on, two texts belong to one cluster: far below 0.7, so that other shingles see no more
-)
+SIMILAR = 0.4  # two texts so similar belong to one cluster: far below 0.7, so that other shingles see no more
 
 Pairs = npt.NDArray[np.int64]  # (n, 2), the smaller number first
 
