@@ -31,7 +31,9 @@ def create(name: str, folder: Path, sources: str) -> Path:
         "  sources:\n"
         f"    - folder: {json.dumps(sources, ensure_ascii=False)}   # relative to this file\n"
         "      license: LicenseRef-mine   # an SPDX expression, carried to the model card\n"
+        '      exclude: ["LICENSE*", "COPYING*", "NOTICE*"]   # patterns of paths that are not training text\n'
     )
+    text = text.replace(text.partition("\n")[0], f"# pipeline run --config {path.name}", 1)
     text, named = _NAME.subn(f'name: "{name}"', text, count=1)
     text, replaced = _SOURCES.subn(lambda _: source, text, count=1)
     if not (named and replaced):

@@ -159,6 +159,12 @@ def test_only_the_licences_of_the_list_are_let_in(tmp_path: Path) -> None:
     assert other_way == {other.path: "licence: MIT" for other in OTHERS}
 
 
+def test_a_name_of_its_own_is_for_who_declares_a_source_not_for_a_file(tmp_path: Path) -> None:
+    own = [document(f"{n}.py", program(n), license="LicenseRef-mine") for n in range(4)]
+    stated = replace(document("x.py", program("x"), license="LicenseRef-Commercial"), meta={"license_stated": True})
+    assert reasons(cleaned(tmp_path, [*own, stated])) == {"x.py": "licence: LicenseRef-Commercial"}
+
+
 def test_a_secret_is_masked_told_and_never_written(tmp_path: Path) -> None:
     secret = "hunter2-" + "correct"
     text = program("wifi") + f'wlan.connect("home-{secret}", "{secret}")\n'
@@ -202,6 +208,14 @@ def test_versions_of_one_text_alone_cannot_be_split(tmp_path: Path) -> None:
     versions = [document(f"{number}.py", program("a") + program(number, 4)) for number in range(5)]
     with pytest.raises(StageError, match="5 usable documents are versions of one text"):
         cleaned(tmp_path, versions)
+
+
+def test_pages_with_a_long_footer_in_common_can_be_split(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    footer = " ".join(words(rng, 70))
+    pages = [document(f"{n}.md", " ".join(words(rng, 80)) + "\n\n" + footer, "docs") for n in range(40)]
+    train, val = sides(cleaned(tmp_path, pages))
+    assert len(train) + len(val) == 40 and 1 <= len(val) <= 8
 
 
 def changed(text: str, share: float, seed: int) -> str:

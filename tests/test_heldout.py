@@ -64,9 +64,15 @@ def test_it_travels_to_another_process(tasks: HeldOut) -> None:
     assert tasks.found_in(SOLUTION) == pickle.loads(pickle.dumps(tasks)).found_in(SOLUTION) == "caps"
 
 
-@pytest.mark.parametrize("line", ["{", "[1]", '{"messages": [{"role": "user"}]}'])
+def test_the_names_of_other_suites_are_known(tmp_path: Path) -> None:
+    task = {"task_id": "HumanEval/0", "prompt": PROMPT, "canonical_solution": SOLUTION}
+    (tmp_path / "a.jsonl").write_text(json.dumps(task) + "\n")
+    assert HeldOut.read([tmp_path]).found_in(SOLUTION) == "HumanEval/0"
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", '{"text": "x"}', '{"prompt": ["a"]}', '{"messages": [{"role": "user"}]}'])
 def test_a_line_that_is_no_task_is_named(tmp_path: Path, line: str) -> None:
-    (tmp_path / "a.jsonl").write_text('{"id": "x"}\n' + line + "\n")
+    (tmp_path / "a.jsonl").write_text('{"id": "x", "prompt": "y"}\n' + line + "\n")
     with pytest.raises(UsageError, match=r"a\.jsonl:2: not a held-out task"):
         HeldOut.read([tmp_path])
 

@@ -756,3 +756,37 @@ def test_a_file_of_another_name_is_plain_text(tmp_path: Path) -> None:
     assert [part.text for part in read_file(tmp_path / "notes.text", "notes.text") if isinstance(part, Part)] == [
         "a\nb\n"
     ]
+
+
+@pytest.mark.parametrize(
+    ("source", "license"),
+    [
+        ('"""A driver."""\n# SPDX-License-Identifier: GPL-3.0-only\nx = 1\n', "GPL-3.0-only"),
+        ("# License: GPL-3.0\nx = 1\n", "GPL-3.0-or-later"),
+        ("# licensed under the GNU GPL version 3\nx = 1\n", "GPL-3.0-or-later"),
+        ("# Licensed under LGPLv3\nx = 1\n", "LGPL-2.1-or-later"),
+        ("# License: CC BY-NC-SA 4.0\nx = 1\n", "CC-BY-NC-4.0"),
+        ("# licensed under the MIT license\nx = 1\n", "MIT"),
+        ("# reads a sensor\nx = 1\n", None),
+    ],
+)
+def test_a_program_that_states_its_licence_is_believed(tmp_path: Path, source: str, license: str | None) -> None:
+    (tmp_path / "a.py").write_text(source)
+    (part,) = read_file(tmp_path / "a.py", "a.py")
+    assert isinstance(part, Part) and part.license == license
+
+
+def test_one_bad_line_costs_only_itself(tmp_path: Path) -> None:
+    good = '{"prompt": "Blink", "response": "led.on()"}\n'
+    (tmp_path / "a.jsonl").write_text(good.replace("Blink", "a\\u0000b") + good)
+    bad, kept = read_file(tmp_path / "a.jsonl", "a.jsonl")
+    assert isinstance(bad, Unreadable) and isinstance(kept, Part)
+
+
+@pytest.mark.parametrize(("name", "comment"), [("a.md", "<!-- {} -->"), ("a.rst", ".. {}"), ("a.html", "<!-- {} -->")])
+def test_a_page_that_states_its_licence_is_believed(tmp_path: Path, name: str, comment: str) -> None:
+    (tmp_path / name).write_text(
+        comment.format("SPDX-License-Identifier: GPL-3.0-only") + "\n\nSome words of a page.\n"
+    )
+    (part,) = read_file(tmp_path / name, name)
+    assert isinstance(part, Part) and part.license == "GPL-3.0-only" and "SPDX" not in part.text

@@ -28,9 +28,10 @@ def test_all_but_the_name_and_the_sources_is_the_shipped_config(tmp_path: Path) 
     shipped = (SHIPPED_CONFIGS / "micropython.yaml").read_text().splitlines()
     written = scaffold.create("mine", tmp_path, "docs").read_text().splitlines()
     added = [line for line in difflib.ndiff(shipped, written) if line.startswith("+ ")]
-    assert len(added) == 3 and added[0].startswith('+ name: "mine" ') and "#" in added[0]
+    assert len(added) == 5 and added[0] == "+ # pipeline run --config mine.yaml"
+    assert added[1].startswith('+ name: "mine" ') and "#" in added[1]
     gone = [line for line in difflib.ndiff(shipped, written) if line.startswith("- ")]
-    assert len(gone) == len(shipped) - len(written) + 3
+    assert len(gone) == len(shipped) - len(written) + 5
 
 
 @given(

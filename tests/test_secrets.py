@@ -26,6 +26,15 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
             'wlan.connect(\n    "your-ssid",\n    b"your-password",\n)',
             {"wifi login"},
         ),
+        ('ssid, password = "Net 7", "hunter2x"', 'ssid, password = "your-ssid", "your-password"', {"wifi login"}),
+        (
+            'ap.config(essid="Net 7", key="hunter2x")',
+            'ap.config(essid="your-ssid", key="your-password")',
+            {"wifi login"},
+        ),
+        ('do_connect("Net 7", "hunter2x")', 'do_connect("your-ssid", "your-password")', {"wifi login"}),
+        ('WLAN_KEY = "hunter2x"', 'WLAN_KEY = "your-password"', {"password"}),
+        ('{"ap": 1, "pass": "hunter2x"}', '{"ap": 1, "pass": "your-password"}', {"password"}),
         ('WIFI = ("Net 7", "hunter2x")', 'WIFI = ("your-ssid", "your-password")', {"wifi login"}),
         ('NETWORKS = [("Net 7", "hunter2x")]', 'NETWORKS = [("your-ssid", "your-password")]', {"wifi login"}),
         ('WIFI_PASS = "abc12345"', 'WIFI_PASS = "your-password"', {"password"}),
@@ -93,6 +102,8 @@ def test_a_secret_is_replaced_and_counted(before: str, after: str, kinds: set[st
         'SECRET = "2580"  # the code of the lock',
         'wlan.config("mac")',
         "uart.connect(1, 2)",
+        "y = A@w.transpose()",
+        'while True:\n    pass\nname = "motor seven"',
     ],
 )
 def test_a_placeholder_or_a_program_stays(text: str) -> None:
@@ -119,6 +130,12 @@ PROGRAMS = ("wlan.connect({!r}, {!r})", "PASSWORD = {!r}\nSSID = {!r}", "d = {{'
 @given(st.sampled_from(PROGRAMS), st.text(min_size=1, max_size=30), st.text(min_size=1, max_size=30))
 def test_a_masked_program_is_still_a_program(template: str, first: str, second: str) -> None:
     ast.parse(mask(template.format(first, second))[0])
+
+
+def test_every_network_of_a_list_is_masked() -> None:
+    masked, found = mask('NETWORKS = {"Net 7": "hunter2x", "Net 8": "hunter3x"}\nPORTS = {"a": "b7"}\n')
+    assert masked == 'NETWORKS = {"your-ssid": "your-password", "your-ssid": "your-password"}\nPORTS = {"a": "b7"}\n'
+    assert found == Counter({"wifi login": 2})
 
 
 def test_two_far_secrets_are_both_found() -> None:

@@ -217,7 +217,7 @@ def clean_chunk(work: Work) -> Cleaned:
 def screened(document: Document, config: CleanConfig) -> tuple[Document, Counter[str], str | None]:
     """The document in its normal form, the secrets that were masked in it, and why it is dropped, if it is."""
     none: Counter[str] = Counter()
-    if reason := _refused(document.license, config.licenses):
+    if reason := _refused(document.license, _acceptable(document, config.licenses)):
         return document, none, reason
     document, found = (normalise_document(document), none) if config.secrets == "keep" else without_secrets(document)
     if found and config.secrets == "drop":
@@ -225,6 +225,13 @@ def screened(document: Document, config: CleanConfig) -> tuple[Document, Counter
     if len(document.text) < config.min_chars:
         return document, none, "too short"
     return document, found, quality.problem(document)
+
+
+def _acceptable(document: Document, allow: tuple[str, ...]) -> tuple[str, ...]:
+    """The list, without patterns of names that are one's own where a file chose the name itself."""
+    if "license_stated" not in document.meta:
+        return allow
+    return tuple(each for each in allow if not each.lower().startswith("licenseref-") or "*" not in each)
 
 
 @cache

@@ -19,6 +19,7 @@ from pipeline.stage import Context, Metrics, Section, Stage
 from stages.corpus.documents import Document, document_id, to_json
 from stages.corpus.journal import Journal
 from stages.corpus.readers import PRELOAD, Part, Unreadable, read_file
+from stages.corpus.readers.part import encodable
 
 BATCH_FILES, BATCH_BYTES = 32, 2**18
 SHOWN_BOOKS, SHOWN_EXAMPLES = 20, 3
@@ -26,7 +27,7 @@ Entry = dict[str, Any]
 
 
 class ExtractConfig(Section):
-    timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
+    timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 120.0
     max_memory_mb: Annotated[int, Field(ge=256)] = 2048
     max_file_mb: Annotated[float, Field(gt=0)] = 256.0
     on_error: Literal["skip", "fail"] = "skip"
@@ -171,7 +172,11 @@ def read_texts(file: tuple[Path, Entry]) -> Texts:
             if isinstance(part, Unreadable):
                 reasons.append(str(part))
                 continue
-            lines.append(to_json(_document(entry, part, len(lines))))
+            line = to_json(_document(entry, part, len(lines)))
+            if not encodable(line):
+                reasons.append("encoding: it has half a surrogate pair")
+                continue
+            lines.append(line)
             kinds[part.kind] += 1
             characters += len(part.text)
             pages += part.meta.get("pages", 0)
@@ -183,6 +188,7 @@ def read_texts(file: tuple[Path, Entry]) -> Texts:
 
 def _document(entry: Entry, part: Part, index: int) -> Document:
     meta = dict(part.meta) | ({"attribution": entry["attribution"]} if entry.get("attribution") else {})
+    meta |= {"license_stated": True} if part.license else {}
     return Document(
         document_id(entry["source"], entry["path"], index),
         part.text,

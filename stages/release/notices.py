@@ -26,11 +26,11 @@ def notices(gathered: Path, documents: Iterable[Document]) -> str:
 
 
 def _of_sources(gathered: Path) -> Iterator[tuple[str, str]]:
-    for line in (gathered / "sources.jsonl").read_text(encoding="utf-8").splitlines():
-        source = json.loads(line)
-        for file in source["license_files"]:
-            path = gathered / file
-            yield f"{source['source']}: {path.name}", path.read_text(encoding="utf-8", errors="replace")
+    with (gathered / "sources.jsonl").open(encoding="utf-8", newline="\n") as lines:
+        for source in map(json.loads, lines):
+            for file in source["license_files"]:
+                path = gathered / file
+                yield f"{source['source']}: {path.name}", path.read_text(encoding="utf-8", errors="replace")
 
 
 def _of_files(documents: Iterable[Document]) -> Iterator[tuple[str, str]]:

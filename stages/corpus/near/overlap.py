@@ -29,20 +29,25 @@ def hold_back(
 
     What `choose` takes is compared with all the rest; what belongs together joins one cluster, a document that is
     largely boilerplate is not taken, and the choice is made again, until it stands. What was compared once is not
-    compared again. `present` tells which documents of the shelf count.
+    compared again. Where all documents are largely boilerplate, nothing counts as such. `present` tells which documents
+    of the shelf count.
     """
     numbers = np.flatnonzero(present)
     table = table.only(numbers)
-    barred = np.zeros(len(numbers), np.bool_)
+    barred, often = np.zeros(len(numbers), np.bool_), COMMON
     before = np.zeros(len(present), np.bool_)
     while True:
         _, labels = np.unique(clusters.labels()[numbers], return_inverse=True)
         held_back = np.zeros(len(present), np.bool_)
         held_back[numbers] = choose(table, labels, barred, fraction)
+        if barred.any() and not held_back.any():
+            barred[:], before[:], often = False, False, len(present)
+            continue
         new, given_back = held_back & ~before, before & ~held_back
-        related, boilerplate = overlaps(spread, shelf, scratch, new, present & ~held_back)
-        others, idle = overlaps(spread, shelf, scratch, given_back, present & ~given_back)
-        missed, more = overlaps(spread, shelf, scratch, held_back & before, _mask(idle, len(present)), contained=False)
+        related, boilerplate = overlaps(spread, shelf, scratch, new, present & ~held_back, often)
+        others, idle = overlaps(spread, shelf, scratch, given_back, present & ~given_back, often)
+        idle_ones = _mask(idle, len(present))
+        missed, more = overlaps(spread, shelf, scratch, held_back & before, idle_ones, often, contained=False)
         for first, second in [*related.tolist(), *others.tolist(), *missed.tolist()]:
             clusters.join(first, second)
         barred |= np.isin(numbers, np.concatenate([boilerplate, more]))
@@ -105,14 +110,22 @@ class Index:
 
 
 def overlaps(
-    spread: OrderedMap, shelf_folder: Path, scratch: Path, wanted: Mask, others: Mask, *, contained: bool = True
+    spread: OrderedMap,
+    shelf_folder: Path,
+    scratch: Path,
+    wanted: Mask,
+    others: Mask,
+    often: int | None = None,
+    *,
+    contained: bool = True,
 ) -> tuple[Pairs, Numbers]:
     """The pairs of a wanted document and another that are related, and the wanted ones that are mostly boilerplate.
 
     Related are texts whose similarity is SIMILAR or more, or of which one has CONTAINED of the distinctive shingles of
     the other: those that are not common, which can be known only of what the wanted documents have. No pair is missed
     but of boilerplate: two similar texts share a shingle that is not common, if the wanted one is not boilerplate.
-    `contained` false leaves it at similarity.
+    `contained` false leaves it at similarity. A shingle in more than `often` documents, by default
+    COMMON, is common.
     """
     related, boilerplate = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.int64)]
     with Shelf(shelf_folder) as shelf:
@@ -128,7 +141,7 @@ def overlaps(
             times = np.zeros(len(index.hashes), np.int32)
             for places in through(places_found, tasks):
                 times += np.bincount(places, minlength=len(times)).astype(np.int32)
-            index = _with_common(index, times > COMMON)
+            index = _with_common(index, times > (COMMON if often is None else often))
             index.save(scratch)
             related += through(related_pairs, tasks)
             boilerplate.append(index.numbers[index.common > BOILERPLATE * index.sizes])

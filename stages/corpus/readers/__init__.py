@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,7 +13,7 @@ from stages.corpus.readers.notebook import read_notebook
 from stages.corpus.readers.pairs import read_pair_lines
 from stages.corpus.readers.part import Part, Reader, Unreadable, encodable
 from stages.corpus.readers.plain import read_markdown, read_text
-from stages.corpus.readers.python import read_python
+from stages.corpus.readers.python import read_python, spdx_licence
 from stages.corpus.readers.rst import read_rst
 from stages.corpus.readers.stubs import read_stub
 
@@ -27,6 +28,7 @@ READERS: Mapping[str, Reader] = {
     ".py": read_python,
     ".rst": read_rst,
 }
+MARKUP = (".htm", ".html", ".md", ".rst", ".txt")
 PRELOAD = ("stages.corpus.readers.warm",)
 
 
@@ -42,12 +44,22 @@ def read_file(path: Path, name: str) -> Iterator[Part | Unreadable]:
         parts = read_stub(path.read_bytes(), name)
     else:
         parts = READERS.get(suffix, read_text)(path.read_bytes())
+    stated = _stated(path) if suffix in MARKUP else None
     nothing = True
     for part in parts:
-        yield part if isinstance(part, Unreadable) else _sound(part)
+        try:
+            yield part if isinstance(part, Unreadable) else replace(_sound(part), license=part.license or stated)
+        except Unreadable as error:
+            yield error
         nothing = False
     if nothing:
         raise Unreadable("empty")
+
+
+def _stated(path: Path) -> str | None:
+    """The licence that a page states near its top, be it in a comment that the reader drops."""
+    with path.open("rb") as file:
+        return spdx_licence(file.read(4096).decode("utf-8", "replace"))
 
 
 def _sound(part: Part) -> Part:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from stages.corpus.readers.part import Part, Unreadable, refuse_binary, with_line_feeds
 
-_SPDX = re.compile(r"SPDX-License-Identifier:\s*([A-Za-z0-9.+() -]*[A-Za-z0-9.+)])", re.IGNORECASE)
+SPDX = re.compile(r"SPDX-License-Identifier:\s*([A-Za-z0-9.+() -]*[A-Za-z0-9.+)])", re.IGNORECASE)
 _LICENCES = (
     (r"Permission is hereby granted, free of charge.*without restriction", "MIT"),
     (r"\bMIT[ -]licen[sc]e|licen[sc]e:? +MIT\b", "MIT"),
@@ -20,8 +20,10 @@ _LICENCES = (
     (r"Lesser General Public License.*version 3", "LGPL-3.0-or-later"),
     (r"Lesser General Public License.*version 2\.1", "LGPL-2.1-or-later"),
     (r"Affero General Public License.*version 3", "AGPL-3.0-or-later"),
-    (r"GNU General Public License.*version 3|\bGPL ?v?3", "GPL-3.0-or-later"),
-    (r"GNU General Public License.*version 2|\bGPL ?v?2", "GPL-2.0-or-later"),
+    (r"\bLGPL|Lesser General Public", "LGPL-2.1-or-later"),
+    (r"(?:GNU General Public License|\bGPL).*version 3|\bGPL[ -]?v?3", "GPL-3.0-or-later"),
+    (r"\bGPL\b|\bGPLv2|GNU General Public License", "GPL-2.0-or-later"),
+    (r"\bCC[ -]BY[ -]NC|NonCommercial", "CC-BY-NC-4.0"),
     (r"Mozilla Public License,? v(?:\.|ersion) ?2\.0", "MPL-2.0"),
     (r"free and unencumbered software released into the public domain", "Unlicense"),
     (r"\bCC0[ -]1\.0\b|CC0 1\.0 Universal", "CC0-1.0"),
@@ -50,9 +52,10 @@ def read_python(data: bytes) -> Iterator[Part]:
     What a licence demands is that its notice travels with the program: it is kept in `meta["notice"]`. In the text it
     would teach a model nothing but to recite licences. Raises Unreadable.
     """
-    text, notice = without_notice(source_text(data))
+    source = source_text(data)
+    text, notice = without_notice(source)
     meta = {"notice": notice} if notice else {}
-    yield Part(text, "code", meta, license=stated_licence(notice))
+    yield Part(text, "code", meta, license=spdx_licence(source) or stated_licence(notice))
 
 
 def source_text(data: bytes) -> str:
@@ -67,11 +70,15 @@ def source_text(data: bytes) -> str:
 
 def stated_licence(notice: str) -> str | None:
     """The SPDX expression for the licence that a notice states, by its identifier or else by its sentences."""
-    found = _SPDX.search(notice)
-    if found:
-        return found[1].strip()
     text = " ".join(notice.split())
-    return next((name for pattern, name in _LICENCES if re.search(pattern, text, re.IGNORECASE)), None)
+    by_sentence = (name for pattern, name in _LICENCES if re.search(pattern, text, re.IGNORECASE))
+    return spdx_licence(notice) or next(by_sentence, None)
+
+
+def spdx_licence(text: str) -> str | None:
+    """The expression after the first SPDX-License-Identifier in a text (SPDX specification 2.3, annex E)."""
+    found = SPDX.search(text)
+    return found[1].strip() if found else None
 
 
 def without_notice(source: str) -> tuple[str, str]:

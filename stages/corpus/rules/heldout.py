@@ -96,10 +96,14 @@ def _tasks(file: Path) -> Iterator[tuple[str, float, str]]:
 def _task(line: str, place: str) -> Iterator[tuple[str, float, str]]:
     try:
         value: dict[str, Any] = json.loads(line)
-        name = str(value.get("id", place))
-        prompts, solutions = [value.get("prompt", "")], [value.get("solution", "")]
+        name = str(value.get("id", value.get("task_id", place)))
+        prompts, solutions = [value.get("prompt", "")], [value.get("solution", value.get("canonical_solution", ""))]
         for message in value.get("messages", ()):
             (solutions if message["role"] == "assistant" else prompts).append(message["content"])
+        if not any(prompts + solutions):
+            raise ValueError("it has neither `prompt` nor `solution` nor `messages`")
+        if not all(isinstance(text, str) for text in prompts + solutions):
+            raise ValueError("a prompt or a solution is not text")
         yield from ((name, PROMPT_SHARE, prompt) for prompt in prompts if prompt)
         yield from ((name, SOLUTION_SHARE, solution) for solution in solutions if solution)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -19,7 +19,8 @@ _SESSION = re.compile(r"^\s*(>>>|\.\.\.|\$|In \[)", re.MULTILINE)
 _DATA_LINE = re.compile(r"""^[\s\[\](){},'"b\\xA-Fa-f\d.+:_-]*\d[\s\[\](){},'"b\\xA-Fa-f\d.+:_-]*$""")
 _GENERATED = re.compile(
     r"^\s*#.*\b((code|file|module|script|font|data|stubs?)( was| is)? generated (by|from|with)"
-    r"|(auto-?|automatically |machine[- ])generated|do not (edit|modify)\b(?! (above|below)))",
+    r"|(auto-?|automatically |machine[- ])generated"
+    r"|do not (edit|modify)( (this|the) file| by hand| manually|[.!]*\s*$))",
     re.IGNORECASE | re.MULTILINE,
 )
 _REFUSAL = re.compile(r"^(i'm sorry,? but|i am sorry,? but|as an ai\b|i can(no|')t (help|assist) )", re.IGNORECASE)

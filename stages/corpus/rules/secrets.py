@@ -27,7 +27,7 @@ _PLACEHOLDER = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-_DOMAIN = re.compile(r"@(?P<domain>[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}\.){1,4}(?P<last>[A-Za-z]{2,24}))\b")
+_DOMAIN = re.compile(r"@(?P<domain>[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}\.){1,4}(?P<last>[A-Za-z]{2,24}))\b(?!\s*\()")
 _MAILBOX = re.compile(r"(?<![\w.+/-])[A-Za-z0-9][\w.+-]{0,63}\Z")
 _IN_URL = re.compile(r"://[^\s/]*\Z")  # a login there is a rule of its own
 _NOT_MAIL = frozenset(
@@ -57,7 +57,7 @@ class Rule:
     """A pattern of one kind of secret. The groups that it names are replaced, each by its placeholder.
 
     `hints` are lower-case words one of which stands in every text that the pattern could match, and `reach` is how many
-    characters around it are searched.
+    characters around it are searched; with `within` only what that pattern matches.
     """
 
     kind: str
@@ -65,6 +65,7 @@ class Rule:
     pattern: re.Pattern[str]
     placeholders: tuple[tuple[str, str], ...] = (("value", "your-secret"),)
     reach: int = 500
+    within: re.Pattern[str] | None = None
 
 
 def _literal(name: str) -> str:
@@ -80,8 +81,13 @@ def _named(words: str, value: str = "") -> str:
     )
 
 
-_PASSWORD = r"passw(?:or)?d|passphrase|passwort|pwd|psk|wifi_?pass|wlan_?pass|_pass|wifi_?pw|wpa_?key|wifi_?key"
+_PASSWORD = (
+    r"passw(?:or)?d|passphrase|passwort|pwd|psk|(?:wifi|wlan)_?pass|(?<![A-Za-z0-9])pass|wifi_?pw|(?<![A-Za-z0-9])pw"
+    r"|(?:wpa|wifi|wlan)_?key"
+)
 _KEY = r"(?:api|app|auth|access|secret)_?key|(?:auth|access|api)_?token|_token|secret"
+
+_LOGIN = (("ssid", "your-ssid"), ("value", "your-password"))
 
 RULES = (
     Rule(
@@ -123,21 +129,39 @@ RULES = (
     ),
     Rule(
         "wifi login",
-        ("connect(",),
+        ("connect(", "wifi(", "connect_wifi", "wifi_connect"),
         re.compile(
-            rf"(?i:\b(?:wlan|wifi|wi_fi|sta|sta_if|nic|station|network|net|wl|w|self\.\w+))\.connect\(\s*"
-            rf"(?:[bB]?{_literal('ssid')}|[\w.]+)\s*,\s*[bB]?{_literal('value')}"
+            r"(?i:\b(?:(?:wlan|wifi|wi_fi|sta|sta_if|nic|station|network|net|wl|w|self\.\w+|WLAN\([^()\n]*\))\.connect"
+            r"|do_connect|\w*wifi\w*))"
+            rf"\(\s*(?:[bB]?{_literal('ssid')}|[\w.]+)\s*,\s*[bB]?{_literal('value')}"
         ),
-        (("ssid", "your-ssid"), ("value", "your-password")),
+        _LOGIN,
+    ),
+    Rule(
+        "wifi login",
+        ("ssid",),
+        re.compile(
+            rf"(?i:ssid\w*\s*,\s*\w*(?:pass|pw|key|psk)\w*)\s*=\s*[(]?\s*[bB]?{_literal('ssid')}\s*,\s*"
+            rf"[bB]?{_literal('value')}"
+        ),
+        _LOGIN,
+    ),
+    Rule(
+        "wifi login",
+        ("ssid",),
+        re.compile(
+            rf"(?i:ssid)[\"']?\s*[=:]\s*[bB]?{_literal('ssid')}\s*,\s*[\"']?key[\"']?\s*[=:]\s*[bB]?{_literal('value')}"
+        ),
+        _LOGIN,
     ),
     Rule(
         "wifi login",
         ("ssid", "wifi", "wlan", "network", "credential"),
-        re.compile(
-            rf"(?i:\b\w*(?:wifi|wlan|ssid|networks?|credentials?)\w*)\s*=\s*[\[({{]+\s*[bB]?{_literal('ssid')}\s*[,:]\s*"
-            rf"[bB]?{_literal('value')}\s*[\])}},]"
+        re.compile(rf"(?<=[\[({{,\s])[bB]?{_literal('ssid')}\s*[,:]\s*[bB]?{_literal('value')}(?=\s*[\])}},])"),
+        _LOGIN,
+        within=re.compile(
+            r"(?i:\b\w*(?:wifi|wlan|ssid|networks?|credentials?)\w*)\s*=\s*(?:\([^()]{1,400}\)|\[[^\[\]]{1,2000}\]|\{[^{}]{1,2000}\})"
         ),
-        (("ssid", "your-ssid"), ("value", "your-password")),
     ),
     Rule(
         "mqtt login",
@@ -154,15 +178,22 @@ RULES = (
             "passphrase",
             "pwd",
             "psk",
-            "_pass",
-            "fipass",
-            "lanpass",
+            "pass'",
+            'pass"',
+            "pass =",
+            "pass=",
+            "pass:",
+            "pw'",
+            'pw"',
+            "pw =",
+            "pw=",
+            "pw:",
             "wpakey",
             "wpa_key",
             "fi_key",
             "fikey",
-            "fi_pw",
-            "fipw",
+            "lan_key",
+            "lankey",
         ),
         re.compile(_named(_PASSWORD)),
         (("value", "your-password"),),
@@ -214,11 +245,17 @@ def mask(text: str) -> tuple[str, Counter[str]]:
         replaced = _replacing(rule, found)
         kept, place = [], 0
         for start, end in spans:
-            kept += [text[place:start], rule.pattern.sub(replaced, text[start:end])]
+            kept += [text[place:start], _searched(rule, replaced, text[start:end])]
             place = end
         text = "".join([*kept, text[place:]])
         lower = text.lower()
     return _without_mail(text, found), +found
+
+
+def _searched(rule: Rule, replaced: Callable[[re.Match[str]], str], text: str) -> str:
+    if rule.within is None:
+        return rule.pattern.sub(replaced, text)
+    return rule.within.sub(lambda match: rule.pattern.sub(replaced, match[0]), text)
 
 
 def _spans(lower: str, rule: Rule, size: int) -> list[tuple[int, int]]:
