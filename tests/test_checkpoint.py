@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stages.training import checkpoint
 from stages.training.checkpoint import State
-from stages.training.model import Llama
+from stages.training.networks.llama import Llama
 from stages.training.optim import make_optimizer
 from stages.training.shape import ModelConfig
 

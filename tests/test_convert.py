@@ -88,7 +88,8 @@ def make_release(root: Path, *, steps: int = 0, **shape: Any) -> TinyRelease:
     """
     import torch
 
-    from stages.training.model import Llama, save_model
+    from stages.training.model import save_model
+    from stages.training.networks.llama import Llama
     from stages.training.shape import ModelConfig
 
     documents = corpus(12)

@@ -15,7 +15,8 @@ from test_loop import Stand, interrupted_after, outputs
 from pipeline.errors import Interrupted
 from stages.training import finetune
 from stages.training.finetune import FinetuneConfig
-from stages.training.model import Llama, load_model, save_model
+from stages.training.model import load_model, save_model
+from stages.training.networks.llama import Llama
 from stages.training.shape import ModelConfig
 
 VOCAB_SIZE, CONTEXT = 60, 12

@@ -28,7 +28,8 @@ from pipeline.stage import Context, Section
 from stages.training import checkpoint, loop
 from stages.training.data import Batch, TextBatches
 from stages.training.loop import Trainer, train
-from stages.training.model import Llama, load_model
+from stages.training.model import load_model
+from stages.training.networks.llama import Llama
 from stages.training.settings import TrainingConfig
 from stages.training.shape import ModelConfig
 

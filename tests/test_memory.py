@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.training.memory import describe, parts
-from stages.training.model import Llama
+from stages.training.networks.llama import Llama
 from stages.training.optim import make_optimizer
 from stages.training.settings import TrainingConfig
 from stages.training.shape import ModelConfig

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.training.model import Llama, load_model, load_weights, save_model
+from stages.training.model import load_model, load_weights, save_model
+from stages.training.networks.llama import Llama
 from stages.training.shape import ModelConfig
 
 VOCAB_SIZE, CONTEXT = 61, 24

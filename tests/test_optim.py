@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.training.model import Llama
+from stages.training.networks.llama import Llama
 from stages.training.optim import learning_rate_at, make_optimizer
 from stages.training.shape import ModelConfig
 

@@ -17,7 +17,8 @@ from pipeline.errors import UsageError
 from stages.release.convert import huggingface_tensors
 from stages.tokens.encoding import SentencePieceEncoding
 from stages.training import sample
-from stages.training.model import Llama, save_model
+from stages.training.model import save_model
+from stages.training.networks.llama import Llama
 from stages.training.sample import Sampling, draw, generate, stream_text
 from stages.training.shape import ModelConfig
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import Tensor
 
-    from stages.training.model import Llama
+    from stages.training.networks.network import Network
 
 MAX_LOGIT_DIFFERENCE = 1e-4
 SPACE = "\u2581"
@@ -41,7 +41,7 @@ def run(context: Context) -> Metrics:
     return {"max_logit_difference": difference, "tokens_compared": compared}
 
 
-def write_weights(folder: Path, model: Llama, encoding: SentencePieceEncoding) -> None:
+def write_weights(folder: Path, model: Network, encoding: SentencePieceEncoding) -> None:
     """`config.json`, `generation_config.json` and `model.safetensors` (float32) of a LlamaForCausalLM."""
     from safetensors.torch import save_file
     from transformers import GenerationConfig, LlamaConfig
@@ -71,7 +71,7 @@ def write_weights(folder: Path, model: Llama, encoding: SentencePieceEncoding) -
     save_file(huggingface_tensors(model), folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def huggingface_tensors(model: Llama) -> dict[str, Tensor]:
+def huggingface_tensors(model: Network) -> dict[str, Tensor]:
     """The weights under HuggingFace's names; a tied output matrix is left out, as transformers does."""
     shape = model.config
     kv_rows, q_rows = shape.n_kv_heads * shape.head_dim, shape.n_heads * shape.head_dim
@@ -153,7 +153,7 @@ def fast_tokenizer(model_file: Path) -> Tokenizer:
     return tokenizer
 
 
-def check_logits(folder: Path, model: Llama, encoding: SentencePieceEncoding, text: str) -> float:
+def check_logits(folder: Path, model: Network, encoding: SentencePieceEncoding, text: str) -> float:
     """The largest difference of a logit between transformers and the training model in float32; StageError if large."""
     import torch
     from transformers import AutoModelForCausalLM

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.store import canonical, sha256_file, write_atomic
-from stages.training.model import Llama, load_weights, weights
+from stages.training.model import load_weights, weights
+from stages.training.networks.network import Network
 
 KEEP = 2
 
@@ -30,7 +31,7 @@ class State:
     best_step: int = 0
 
 
-def save(folder: Path, model: Llama, optimizer: torch.optim.Optimizer, state: State) -> Path:
+def save(folder: Path, model: Network, optimizer: torch.optim.Optimizer, state: State) -> Path:
     """Write `step-001500/` below the folder and remove all but the newest checkpoints."""
     final = folder / f"step-{state.step:06d}"
     partial = folder / f".{final.name}"
@@ -48,7 +49,7 @@ def save(folder: Path, model: Llama, optimizer: torch.optim.Optimizer, state: St
     return final
 
 
-def load_newest(folder: Path, model: Llama, optimizer: torch.optim.Optimizer, warn: Callable[[str], None]) -> State:
+def load_newest(folder: Path, model: Network, optimizer: torch.optim.Optimizer, warn: Callable[[str], None]) -> State:
     """Put a run back to its newest whole checkpoint; a damaged one is named and passed over. A fresh State if none."""
     for path in reversed(_by_step(folder)):
         try:

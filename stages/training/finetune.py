@@ -28,7 +28,7 @@ def run(context: Context) -> Metrics:
     from stages.training.model import SHAPE, WEIGHTS, load_model
 
     config = context.section(FinetuneConfig)
-    batches = PairBatches(context.inputs["tokenize"], batch_size=config.batch_size, seed=context.seed)
+    batches = PairBatches(context.inputs["tokenize"], batch_size=int(config.batch_size), seed=context.seed)
     if not batches.train or not config.max_steps:
         context.say("no instruction pairs: the pretrained model is passed on" if config.max_steps else "max_steps is 0")
         for name in (SHAPE, WEIGHTS):

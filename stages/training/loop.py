@@ -19,7 +19,8 @@ from pipeline.stage import Context, Metrics, ProgressBar
 from pipeline.store import write_atomic
 from stages.training import checkpoint
 from stages.training.data import Batch, Batches
-from stages.training.model import Llama, save_model
+from stages.training.model import save_model
+from stages.training.networks.network import Network
 from stages.training.optim import learning_rate_at, make_optimizer
 from stages.training.settings import TrainingConfig
 
@@ -27,7 +28,7 @@ LOG = "metrics.jsonl"
 CALMER = "lower learning_rate or raise warmup_steps"
 
 
-def train(context: Context, model: Llama, batches: Batches, config: TrainingConfig) -> Metrics:
+def train(context: Context, model: Network, batches: Batches, config: TrainingConfig) -> Metrics:
     """Train until `max_steps` and leave the weights of the best validation loss in `model.safetensors`.
 
     Goes on from the newest checkpoint in `context.out` if there is one, with the same result as an uninterrupted run.
@@ -39,7 +40,7 @@ def train(context: Context, model: Llama, batches: Batches, config: TrainingConf
 class Trainer:
     """One training run: what it works on, and where it stands."""
 
-    def __init__(self, context: Context, model: Llama, batches: Batches, config: TrainingConfig) -> None:
+    def __init__(self, context: Context, model: Network, batches: Batches, config: TrainingConfig) -> None:
         self.context, self.batches, self.config = context, batches, config
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.to(self.device)
@@ -51,7 +52,7 @@ class Trainer:
         )
         self.folder = context.out / ".checkpoints"
         # Trying the compiled model draws random numbers for dropout, so the random state is restored after it.
-        self.forward: Callable[[Tensor], Tensor] = self._compiled() if config.compile else model
+        self.forward: Callable[[Tensor], Tensor] = self._compiled() if config.compile is True else model
         self.state = checkpoint.load_newest(self.folder, model, self.optimizer, context.warn)
         self.saved_step = self.state.step
         self.precision = resolve_precision(config.precision, self.device)

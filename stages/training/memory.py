@@ -17,7 +17,7 @@ def parts(shape: ModelConfig, config: TrainingConfig, vocab_size: int, context_l
     mode keeps besides. Not yet measured on a GPU. Logits are kept whole, with their gradient.
     """
     parameters = shape.parameters(vocab_size)
-    tokens = config.batch_size * context_length
+    tokens = int(config.batch_size) * context_length
     width = 4 if config.precision == "fp32" else 2
     attention = 2 * (1 + 2 * shape.n_kv_heads / shape.n_heads) * shape.d_model
     layer = 5 * shape.d_model + attention + 3 * shape.d_ff
@@ -32,7 +32,7 @@ def describe(shape: ModelConfig, config: TrainingConfig, vocab_size: int, contex
     """The parts as lines for people."""
     sizes = parts(shape, config, vocab_size, context_length)
     listed = ", ".join(f"{name} {size(value)}" for name, value in sizes.items())
-    tokens = config.batch_size * config.gradient_accumulation * context_length
+    tokens = config.sequences_per_step(context_length) * context_length
     millions = shape.parameters(vocab_size) / 1e6
     return [
         f"{millions:.1f} M parameters, {tokens:,} tokens per step, {config.max_steps:,} steps",

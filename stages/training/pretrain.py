@@ -24,17 +24,17 @@ def run(context: Context) -> Metrics:
 
     from stages.training import loop
     from stages.training.data import TextBatches
-    from stages.training.model import Llama
+    from stages.training.model import make_model
 
     config, shape = context.section(PretrainConfig), context.section(ModelConfig)
     batches = TextBatches(
         context.inputs["tokenize"],
-        batch_size=config.batch_size,
+        batch_size=int(config.batch_size),
         seed=context.seed,
         validation_tokens=config.validation_tokens,
     )
     torch.manual_seed(context.seed)
-    model = Llama(shape, batches.meta.vocab_size, batches.meta.context_length)
+    model = make_model(shape, batches.meta.vocab_size, batches.meta.context_length)
     epochs = batches.epochs(config.max_steps * config.gradient_accumulation)
     context.say(f"{shape.parameters(model.vocab_size) / 1e6:.1f} M parameters, {epochs:.1f} epochs")
     metrics = loop.train(context, model, batches, config)

@@ -12,7 +12,7 @@ from pipeline.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-    from stages.training.model import Llama
+    from stages.training.networks.network import Network
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Sampling:
 
 
 def generate(
-    model: Llama, prompt: Sequence[int], *, max_tokens: int, sampling: Sampling, stop: frozenset[int], seed: int
+    model: Network, prompt: Sequence[int], *, max_tokens: int, sampling: Sampling, stop: frozenset[int], seed: int
 ) -> Iterator[int]:
     """Yield new token ids after `prompt` (not empty) until a stop token, which is not yielded, or `max_tokens`.
 

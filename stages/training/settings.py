@@ -10,39 +10,65 @@ from pydantic import Field, model_validator
 from pipeline.stage import Section, section_error
 
 Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+Precision = Literal["bf16-mixed", "bf16", "fp32"]
+OptimizerName = Literal["muon", "adamw", "adamw-8bit", "adafactor"]
 
 
 class TrainingConfig(Section):
-    """`batch_size` counts sequences per micro-step; `auto` precision is bf16-mixed where the device is fast at it."""
+    """`batch_size` counts the sequences of a micro-step; `auto` fits it to the memory and keeps `tokens_per_step`."""
 
-    precision: Literal["auto", "bf16-mixed", "fp32"] = "auto"
-    compile: bool = False
-    batch_size: Positive = 16
+    precision: Literal["auto"] | Precision = "auto"
+    compile: Literal["auto"] | bool = "auto"
+    distributed: Literal["auto", "ddp", "fsdp"] = "auto"
+    batch_size: Literal["auto"] | Positive = 16
     gradient_accumulation: Positive = 1
+    tokens_per_step: Positive | None = None
+    activation_checkpointing: Literal["auto"] | bool = "auto"
     max_steps: Positive = 1000
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 6e-4
+
+    optimizer: OptimizerName = "adamw"
+    schedule: Literal["cosine", "wsd"] = "cosine"
+    learning_rate: Rate = 6e-4
     min_lr: Annotated[float, Field(ge=0, lt=1)] = 6e-5
     warmup_steps: Annotated[int, Field(ge=0)] = 100
+    decay_fraction: Annotated[float, Field(gt=0, le=1)] = 0.2
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    grad_clip: Annotated[float, Field(gt=0)] = 1.0
+    momentum: Share = 0.95
+    beta1: Share = 0.9
+    beta2: Share = 0.95
+    ema: Share = 0.0
+    grad_clip: Annotated[float, Field(ge=0)] = 1.0
+
     eval_every: Positive = 250
+    sample_prompts: tuple[str, ...] = ()
+    sample_tokens: Positive = 64
     checkpoint_every_minutes: Annotated[float, Field(gt=0)] = 10.0
+    checkpoint_every_steps: Annotated[int, Field(ge=0)] = 0
+    keep_checkpoints: Annotated[int, Field(ge=2)] = 2
 
     foreign_names: ClassVar[Mapping[str, str]] = {
         "lr": "learning_rate",
         "max_iters": "max_steps",
         "num_train_steps": "max_steps",
+        "num_iterations": "max_steps",
         "warmup_iters": "warmup_steps",
         "num_warmup_steps": "warmup_steps",
         "eval_interval": "eval_every",
         "gradient_accumulation_steps": "gradient_accumulation",
         "micro_batch_size": "batch_size",
         "per_device_train_batch_size": "batch_size",
+        "device_batch_size": "batch_size",
+        "total_batch_size": "tokens_per_step",
         "max_grad_norm": "grad_clip",
         "min_learning_rate": "min_lr",
         "dtype": "precision",
+        "optim": "optimizer",
+        "lr_scheduler_type": "schedule",
+        "gradient_checkpointing": "activation_checkpointing",
+        "save_steps": "checkpoint_every_steps",
+        "save_total_limit": "keep_checkpoints",
     }
 
     @model_validator(mode="after")
@@ -50,3 +76,23 @@ class TrainingConfig(Section):
         if self.min_lr > self.learning_rate:
             raise section_error("min_lr", f"{self.min_lr:g} is above learning_rate {self.learning_rate:g}")
         return self
+
+    @model_validator(mode="after")
+    def _batch_fits(self) -> Self:
+        automatic = self.batch_size == "auto"
+        if automatic and self.tokens_per_step is None:
+            raise section_error("batch_size", "auto needs tokens_per_step, which says how much a step learns from")
+        if automatic and self.gradient_accumulation != 1:
+            raise section_error("gradient_accumulation", "follows from tokens_per_step where batch_size is auto")
+        if not automatic and self.tokens_per_step is not None:
+            raise section_error(
+                "tokens_per_step", "is for batch_size: auto; else batch_size × gradient_accumulation sequences are it"
+            )
+        return self
+
+    def sequences_per_step(self, context_length: int) -> int:
+        """How many sequences a step learns from, whatever the micro-batches and processes they are cut into."""
+        if self.batch_size == "auto":
+            assert self.tokens_per_step is not None
+            return max(round(self.tokens_per_step / context_length), 1)
+        return self.batch_size * self.gradient_accumulation

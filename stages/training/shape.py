@@ -11,9 +11,10 @@ from pipeline.stage import Section, section_error
 
 
 class ModelConfig(Section):
-    """Dimensions of a Llama-style decoder. Rows that are multiples of 256 keep K-quants from falling back."""
+    """Dimensions of a decoder. Rows that are multiples of 256 keep K-quants from falling back."""
 
-    architecture: Literal["llama"] = "llama"
+    architecture: Literal["llama", "gpt2", "microgpt"] = "llama"
+    init_from: str = ""
     d_model: Annotated[int, Field(ge=8)] = 512
     n_layers: Annotated[int, Field(ge=1)] = 8
     n_heads: Annotated[int, Field(ge=1)] = 8
@@ -23,6 +24,12 @@ class ModelConfig(Section):
     rope_theta: Annotated[float, Field(gt=1)] = 10_000.0
     norm_eps: Annotated[float, Field(gt=0)] = 1e-5
     tie_embeddings: bool = True
+    qk_norm: bool = False
+    bias: bool = True
+    positions: Literal["learned", "rope"] = "learned"
+    activation: Literal["relu", "relu2"] = "relu"
+    init_std: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    zero_init: bool = False
 
     foreign_names: ClassVar[Mapping[str, str]] = {
         "n_embd": "d_model",
