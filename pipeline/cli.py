@@ -30,7 +30,7 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a v
 ProfileOption = Annotated[str | None, typer.Option(help="A profile of the config, or auto: chosen by the hardware.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 FromOption = Annotated[str | None, typer.Option("--from", help="Start here; take what comes before as it is.")]
-UntilOption = Annotated[str | None, typer.Option(help="Stop after this stage.")]
+UntilOption = Annotated[str | None, typer.Option(help="Stop after this stage; by default the config's `until`.")]
 ForceOption = Annotated[list[str] | None, typer.Option(help="Rerun this stage even if it is up to date. Repeatable.")]
 ChangedOption = Annotated[bool, typer.Option("--changed-code", help="Rerun stages whose code changed.")]
 
@@ -44,17 +44,21 @@ def run(
     until: UntilOption = None,
     force: ForceOption = None,
     changed_code: ChangedOption = False,
+    nproc: Annotated[int, typer.Option(min=1, help="Processes that train together, one per card.")] = 1,
 ) -> None:
     """Bring every stage up to date: reuse, run or resume each, and say why."""
-    from pipeline import console
+    from pipeline import console, launch
     from pipeline.runner import Options, Runner
     from pipeline.store import Store
     from stages import ROAD
 
+    if launch.rank():
+        raise typer.Exit(launch.follow(ROAD))
+    crew = launch.Crew(nproc)
     store = Store(ARTIFACTS)
     loaded = _load(store, config, profile, set_)
     options = Options(from_, until, tuple(force or ()), changed_code)
-    for command in Runner(ROAD, loaded, store, EXPORTS, options).run():
+    for command in Runner(ROAD, loaded, store, EXPORTS, options, crew).run():
         console.say(f"next: {command}", "bold green")
 
 
@@ -78,7 +82,8 @@ def plan(
     store = Store(ARTIFACTS)
     loaded = _load(store, config, profile, set_)
     options = Options(from_, until, tuple(force or ()), changed_code)
-    views.plan(list(Runner(ROAD, loaded, store, EXPORTS, options).plan()), loaded, json=json)
+    runner = Runner(ROAD, loaded, store, EXPORTS, options)
+    views.plan(list(runner.plan()), loaded, left_out=runner.left_out(), json=json)
 
 
 @app.command()
@@ -146,28 +151,33 @@ def show(
 
 @app.command()
 def sample(
-    prompt: Annotated[str, typer.Argument(help="Text to go on from; a question with --chat.")] = "",
+    prompt: Annotated[str, typer.Argument(help="Text to go on from, if any; a question with --chat.")] = "",
     chat: Annotated[bool, typer.Option("--chat", help="Ask in the chat format of finetuning.")] = False,
+    samples: Annotated[int, typer.Option(min=1, help="How many, each with a seed of its own.")] = 1,
     max_tokens: Annotated[int, typer.Option(min=1)] = 200,
     temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token.")] = 0.8,
     top_k: Annotated[int, typer.Option(min=0, help="0 for all.")] = 50,
     top_p: Annotated[float, typer.Option(min=0.01, max=1)] = 1.0,
     seed: Annotated[int, typer.Option(min=0)] = 1337,
     stage: Annotated[str, typer.Option(help="pretrain or finetune; by default the last that is there.")] = "",
+    config: Annotated[
+        str | None, typer.Option("--config", "-c", help="Take the newest run of this config; by default of any.")
+    ] = None,
 ) -> None:
     """Write text with the weights of the newest run."""
     from pipeline import history
+    from pipeline.config import find_config
     from pipeline.store import Store
-    from stages.training.sample import Sampling, stream_text
+    from stages.training.sample import Sampling, load_trained, stream_samples
 
-    store = Store(ARTIFACTS)
-    artifacts = history.newest_trained(store)
-    folders = {name: artifact.path for name, artifact in artifacts.items()}
+    artifacts = history.newest_trained(Store(ARTIFACTS), find_config(config) if config else None)
+    encoding, model = load_trained({name: artifact.path for name, artifact in artifacts.items()}, stage)
     sampling = Sampling(temperature, top_k, top_p)
-    for text in stream_text(folders, stage, prompt, chat=chat, max_tokens=max_tokens, sampling=sampling, seed=seed):
+    for text in stream_samples(
+        encoding, model, prompt, samples=samples, chat=chat, max_tokens=max_tokens, sampling=sampling, seed=seed
+    ):
         sys.stdout.write(text)
         sys.stdout.flush()
-    sys.stdout.write("\n")
 
 
 @app.command()

@@ -28,6 +28,7 @@ class Root(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1337
     engine: Engine = "local"
     workers: Annotated[int, Field(ge=0, le=4096)] = 0
+    until: str | None = None
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Config:
 
     `sections` holds one frozen section per name, `origins` says for each `section.key` where its value comes from
     (`default`, `file:line`, or `--set`), and `base` is the folder that relative paths in the config start from.
-    `engine` and `workers` say where work is done and change no byte of it, so that no artifact depends on them.
+    `until` names the last stage of `run`. It, `engine` and `workers` change no byte of what a stage makes, so that no
+    artifact depends on them.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class Config:
     seed: int
     engine: Engine
     workers: int
+    until: str | None
     profile: str | None
     sections: Mapping[str, Section]
     origins: Mapping[str, str]
@@ -53,7 +56,7 @@ class Config:
     def values(self) -> dict[str, Any]:
         """The whole configuration as plain JSON values."""
         dumped = {name: section.model_dump(mode="json") for name, section in self.sections.items()}
-        how = {"engine": self.engine, "workers": self.workers}
+        how = {"engine": self.engine, "workers": self.workers, "until": self.until}
         return {"name": self.name, "seed": self.seed, **how, **dumped}
 
 
@@ -88,6 +91,7 @@ def load_config(
     if not isinstance(profiles, dict):
         raise ConfigError([f"{marks[('profiles',)].at_value()}: profiles: has to be a mapping of profile names"])
     schema = {name: model for stage in road for name, model in stage.sections.items()}
+    stages = [stage.name for stage in road]
 
     layers = [_override(text) for text in overrides]
     errors += [error for layer in layers for error in layer.errors]
@@ -99,7 +103,7 @@ def load_config(
             _overlay(merged, merged_marks, profiles[name], marks, ("profiles", name), errors)
         for layer in layers if name == chosen else ():
             _overlay(merged, merged_marks, layer.data, layer.marks, (), errors)
-        root, sections, found = _validate(merged, merged_marks, schema, str(path))
+        root, sections, found = _validate(merged, merged_marks, schema, stages, str(path))
         errors += [error for error in found if _place(error) not in unread]
         if name == chosen:
             result = root, sections, merged_marks
@@ -116,9 +120,10 @@ def load_config(
         seed=root.seed,
         engine=root.engine,
         workers=root.workers,
+        until=root.until,
         profile=chosen,
         sections=sections,
-        origins=dict(_origins(sections, used)),
+        origins=dict(_origins(root, sections, used)),
         overrides=tuple(overrides),
     )
 
@@ -230,7 +235,11 @@ def _overlay(
 
 
 def _validate(
-    data: dict[str, Any], marks: Mapping[KeyPath, Mark], schema: Mapping[str, type[Section]], place: str
+    data: dict[str, Any],
+    marks: Mapping[KeyPath, Mark],
+    schema: Mapping[str, type[Section]],
+    stages: Sequence[str],
+    place: str,
 ) -> tuple[Root | None, dict[str, Section], list[str]]:
     errors: list[str] = []
     sections: dict[str, Section] = {}
@@ -245,6 +254,9 @@ def _validate(
         root = Root.model_validate_json(json.dumps({key: data[key] for key in Root.model_fields if key in data}))
     except ValidationError as error:
         errors += _explain(error, (), marks, place, schema)
+    if root and root.until is not None and root.until not in stages:
+        told = f"until: no stage `{root.until}`{_nearest(root.until, stages)}"
+        errors.append(f"{marks[('until',)].at_value()}: {told}")
     for name, model in schema.items():
         given = data.get(name)
         try:
@@ -323,7 +335,9 @@ def _nearest(key: str, known: Iterable[str]) -> str:
     return f"; did you mean `{near[0]}`?" if near else f"; known: {', '.join(names)}"
 
 
-def _origins(sections: Mapping[str, Section], marks: Mapping[KeyPath, Mark]) -> Iterator[tuple[str, str]]:
+def _origins(root: Root, sections: Mapping[str, Section], marks: Mapping[KeyPath, Mark]) -> Iterator[tuple[str, str]]:
+    if root.until is not None:
+        yield "until", marks[("until",)].origin()
     for name, section in sections.items():
         for key in type(section).model_fields:
             mark = marks.get((name, key))

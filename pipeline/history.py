@@ -20,11 +20,14 @@ def newest_run(store: Store, command: str | None = None) -> dict[str, Any]:
     raise UsageError(f"no run in {store.root.resolve()} yet", hint="pipeline run --config micropython.yaml")
 
 
-def newest_trained(store: Store) -> dict[str, Artifact]:
-    """The artifacts of the newest run that got as far as weights; raises UsageError where there is none."""
+def newest_trained(store: Store, config: Path | None = None) -> dict[str, Artifact]:
+    """The artifacts of the newest run (of a config) that got as far as weights; raises UsageError without one."""
+    wanted = config and str(config.resolve())
     for record in reversed(store.runs()):
-        if "pretrain" in record["stages"]:
+        if "pretrain" in record["stages"] and wanted in (None, record["config"]):
             return run_artifacts(store, record)
+    if config:
+        raise UsageError(f"no run of {config} has trained weights yet", hint=f"pipeline run --config {config}")
     config = newest_run(store)["config"]
     raise UsageError("no run has trained weights yet", hint=f"pipeline run --config {config}")
 
@@ -39,12 +42,24 @@ def run_artifacts(store: Store, record: Mapping[str, Any]) -> dict[str, Artifact
     return found
 
 
+def not_needed(store: Store) -> list[str]:
+    """The stages that the newest run left out, because nothing in it needed them, and that have no artifact."""
+    records = store.runs()
+    return [name for name in (records[-1].get("left_out", ()) if records else ()) if store.newest(name) is None]
+
+
 def status(road: Road, store: Store) -> list[dict[str, Any]]:
-    """For each stage its newest artifact, what it cost, and what there is to know about it."""
+    """For each stage its newest artifact, what it cost, and what there is to know about it.
+
+    Stages without one that the newest run left out are no part of the answer.
+    """
     rows = []
+    left_out = not_needed(store)
     interrupted = {path.parent.name for path in store.partials()}
     for stage in road:
         newest = store.newest(stage.name)
+        if newest is None and stage.name in left_out:
+            continue
         notes = ["an interrupted try is there"] if stage.name in interrupted else []
         row: dict[str, Any] = {"stage": stage.name, "artifact": None, "notes": notes}
         if newest is not None:

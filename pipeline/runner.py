@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from pipeline import console, hardware
 from pipeline.config import Config
 from pipeline.errors import Interrupted, PipelineError, StageError, UsageError
 from pipeline.interrupts import Interrupts
+from pipeline.launch import Crew
 from pipeline.provenance import code_digests, git_state, package_versions
 from pipeline.shards import map_ordered
 from pipeline.stage import Context, Road, Section, Stage
@@ -64,35 +65,66 @@ class Decision:
 
 @dataclass
 class Runner:
-    """Runs a road for one config on one store, writing releases under `exports`."""
+    """Runs a road for one config on one store, writing releases under `exports`; `crew` are the processes it has."""
 
     road: Road
     config: Config
     store: Store
     exports: Path
     options: Options = field(default_factory=Options)
+    crew: Crew = field(default_factory=Crew)
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.road]
         for name in (self.options.first, self.options.last, *self.options.force):
             if name is not None and name not in names:
                 raise UsageError(f"no stage `{name}`", hint=f"the stages are: {' '.join(names)}")
-        first, last = self.options.first, self.options.last
+        first, last = self.options.first, self._last
         if first and last and names.index(first) > names.index(last):
-            raise UsageError(f"--from {first} comes after --until {last}")
+            asked = f"--until {last}" if self.options.last else f"`until: {last}` of {self.config.path}"
+            raise UsageError(
+                f"--from {first} comes after {asked}", hint=None if self.options.last else f"--until {names[-1]}"
+            )
+
+    @property
+    def _last(self) -> str | None:
+        return self.options.last or self.config.until
 
     def stages(self) -> tuple[Stage, ...]:
-        """The stages up to `--until`."""
+        """The stages of this run: up to the last one asked for, without those that are left out."""
+        left_out = self.left_out()
+        return tuple(stage for stage in self._reach() if stage.name not in left_out)
+
+    def left_out(self) -> tuple[str, ...]:
+        """Stages that others could need, of which none in this run does with this config."""
+        asked: set[str] = set()
+        needed: set[str] = set()
+        found: list[str] = []
+        for stage in reversed(self._reach()):
+            if stage.name in asked - needed:
+                found.insert(0, stage.name)
+            else:
+                needed.update(self._needs(stage))
+            asked.update(stage.needs)
+        return tuple(found)
+
+    def _reach(self) -> Road:
         names = [stage.name for stage in self.road]
-        end = names.index(self.options.last) + 1 if self.options.last else len(names)
-        return self.road[:end]
+        return self.road[: names.index(self._last) + 1] if self._last else self.road
+
+    def _needs(self, stage: Stage) -> tuple[str, ...]:
+        spared = stage.spared(self._sections(stage)) if stage.spared else frozenset()
+        return tuple(name for name in stage.needs if name not in spared)
+
+    def _sections(self, stage: Stage) -> dict[str, Section]:
+        return {name: self.config.sections[name] for name in stage.sections}
 
     def plan(self) -> Iterator[Step]:
         """What a run would do, without doing it."""
         made: dict[str, Artifact] = {}
         uncertain: set[str] = set()
         for stage in self.stages():
-            waiting = [name for name in stage.needs if name in uncertain]
+            waiting = [name for name in self._needs(stage) if name in uncertain]
             if waiting:
                 uncertain.add(stage.name)
                 reason = f"after {', '.join(waiting)} (reused if their output comes out the same)"
@@ -107,7 +139,7 @@ class Runner:
 
     def run(self, command: str = "run") -> list[str]:
         """Bring every stage up to date and return the next commands. Raises PipelineError on the first failure."""
-        with self.store.lock(), Interrupts() as interrupts:
+        with self.store.lock(), self.crew, Interrupts() as interrupts:
             records = self.store.runs()
             for old in records:
                 if old["outcome"] == "running":  # this process holds the lock: whoever wrote that is gone
@@ -121,6 +153,7 @@ class Runner:
                 "overrides": list(self.config.overrides),
                 "name": self.config.name,
                 "outcome": "running",
+                "left_out": list(self.left_out()),
                 "stages": {},
             }
             began = time.monotonic()
@@ -141,6 +174,7 @@ class Runner:
         made: dict[str, Artifact] = {}
         following = []
         self._save(record)
+        say_left_out(record["left_out"])
         for stage in self.stages():
             interrupts.check()
             step = self._decide(stage, made)
@@ -216,8 +250,8 @@ class Runner:
         return Step(stage, "reuse", f"taken as it is (--from {self.options.first})", None, artifact)
 
     def _decision(self, stage: Stage, made: Mapping[str, Artifact]) -> Decision:
-        sections = {name: self.config.sections[name] for name in stage.sections}
-        inputs = {name: made[name] for name in stage.needs}
+        sections = self._sections(stage)
+        inputs = {name: made[name] for name in self._needs(stage)}
         material: dict[str, Any] = {
             "stage": stage.name,
             "version": stage.version,
@@ -241,13 +275,13 @@ class Runner:
         changes = []
         for name in sorted(old.keys() | new.keys()):
             before, after = old.get(name), new.get(name)
-            if before == after:
+            if before == after or name == "inputs":  # as one value: there are none, or there were none
                 continue
             kind, _, rest = name.partition(".")
             if kind == "config":
                 changes.append(f"{rest} {_short(before)} → {_short(after)}")
             elif kind == "inputs":
-                changes.append(f"{rest} changed")
+                changes.append(f"without {rest}" if after is None else f"{rest} {'changed' if before else 'is new'}")
             elif kind == "sources":
                 changes.append("source files changed")
             else:
@@ -285,7 +319,7 @@ class Runner:
                 progress=lambda total, unit: console.progress(stage.name, total, unit),
                 deferred_interrupts=interrupts.deferred,
             )
-            metrics = stage.run(context)
+            metrics = self.crew.work(stage, context)
             interrupts.check()  # a stage that caught the signal's error itself may have left something out
             seconds = round(time.monotonic() - began, 3)
             artifact = self.store.commit(stage.name, key, self._manifest(decision, metrics, started, seconds))
@@ -332,6 +366,12 @@ class Runner:
 
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def say_left_out(names: Sequence[str]) -> None:
+    """One short line about the stages that a run does without."""
+    if names:
+        console.say(f"left out, as nothing here needs it: {' '.join(names)}")
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -83,9 +83,11 @@ class Stage:
     """One step of the road.
 
     `version` is raised when the output changes meaning. `sections` maps the config sections it reads to their models;
-    `needs` names the stages whose artifacts it reads. A `seeded` stage depends on the config's seed, a `named` one on
-    its name, and a `resumable` one goes on from its own partial output. `fingerprint(sections, base)` describes input
-    from outside the store.
+    `needs` names the stages whose artifacts it reads, and `spared(sections)` those among them that it does without when
+    its sections are these; what no stage of a run needs is left out of it. A `seeded` stage depends on the config's
+    seed, a `named` one on its name, and a `resumable` one goes on from its own partial output.
+    `fingerprint(sections, base)` describes input from outside the store. A `parallel` stage is run by all processes of
+    a run at once, of which the first alone writes.
     `publish(artifact, name, folder)` copies a finished artifact to where people look for it and returns the next
     command for them. `estimate(all sections)` gives lines for `plan`.
     """
@@ -102,6 +104,8 @@ class Stage:
     fingerprint: Callable[[Mapping[str, Section], Path], Any] | None = None
     publish: Callable[[Path, str, Path], str] | None = None
     estimate: Callable[[Mapping[str, Section]], list[str]] | None = None
+    spared: Callable[[Mapping[str, Section]], frozenset[str]] | None = None
+    parallel: bool = False
 
 
 Road = tuple[Stage, ...]

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline import console, history
 from pipeline.config import Config
 from pipeline.errors import IntegrityError
-from pipeline.runner import Step
+from pipeline.runner import Step, say_left_out
 from pipeline.store import Store
 
 
@@ -19,7 +19,7 @@ def _print_json(value: Any) -> None:
     sys.stdout.write(jsonlib.dumps(value, indent=1) + "\n")
 
 
-def plan(steps: Sequence[Step], loaded: Config, *, json: bool) -> None:
+def plan(steps: Sequence[Step], loaded: Config, *, left_out: Sequence[str] = (), json: bool) -> None:
     """What a run would do, and what training takes."""
     rows: list[dict[str, Any]] = [
         {
@@ -39,7 +39,7 @@ def plan(steps: Sequence[Step], loaded: Config, *, json: bool) -> None:
         if step.stage.estimate and step.action != "reuse"
     }
     if json:
-        _print_json({"profile": loaded.profile, "stages": rows, "estimates": estimates})
+        _print_json({"profile": loaded.profile, "stages": rows, "left_out": list(left_out), "estimates": estimates})
         return
     console.table(
         ("stage", "action", "last took", "disk", "why"),
@@ -54,6 +54,7 @@ def plan(steps: Sequence[Step], loaded: Config, *, json: bool) -> None:
             for row in rows
         ),
     )
+    say_left_out(left_out)
     for row in rows:
         if row["note"]:
             console.warn(str(row["note"]))
@@ -65,7 +66,7 @@ def plan(steps: Sequence[Step], loaded: Config, *, json: bool) -> None:
 def status(rows: Sequence[Mapping[str, Any]], store: Store, *, json: bool) -> None:
     """The newest artifact of every stage."""
     if json:
-        _print_json({"stages": rows, "locked_by": store.holder()})
+        _print_json({"stages": rows, "left_out": history.not_needed(store), "locked_by": store.holder()})
         return
     console.table(
         ("stage", "artifact", "made", "took", "disk", "notes"),
@@ -81,6 +82,7 @@ def status(rows: Sequence[Mapping[str, Any]], store: Store, *, json: bool) -> No
             for row in rows
         ),
     )
+    say_left_out(history.not_needed(store))
     if store.holder():
         console.say(f"in use by {store.holder()}")
 
@@ -155,7 +157,8 @@ def config(loaded: Config, *, json: bool) -> None:
     if json:
         _print_json({"profile": loaded.profile, "config": values, "origins": dict(loaded.origins)})
         return
-    rows = [
+    rows = [("until", jsonlib.dumps(loaded.until), loaded.origins["until"])] if loaded.until else []
+    rows += [
         (f"{name}.{key}", jsonlib.dumps(value, ensure_ascii=False), loaded.origins[f"{name}.{key}"])
         for name, section in values.items()
         if isinstance(section, dict)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import yaml
 
 from stages.release.card import Source, model_card
 
-SHAPE = {
-    "model": {"d_model": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "d_ff": 96},
+SHAPE: dict[str, Any] = {
+    "model": {
+        "architecture": "llama",
+        "qk_norm": False,
+        "d_model": 64,
+        "n_layers": 2,
+        "n_heads": 4,
+        "n_kv_heads": 2,
+        "d_ff": 96,
+    },
     "vocab_size": 420,
     "context_length": 128,
 }
@@ -23,6 +32,23 @@ SOURCES = [Source("corpus/code", "CC0-1.0", "", 96), Source("a | b", "CC-BY-4.0"
 
 def card() -> str:
     return model_card("tiny", SHAPE, SOURCES, FILES, PROOF, "tiny-q8_0.gguf")
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ({}, "trained from nothing on the sources below. Llama architecture: "),
+        ({"qk_norm": True}, "Qwen3 architecture: "),
+        (
+            {"architecture": "gpt2", "init_from": "openai-community/gpt2"},
+            "trained from openai-community/gpt2 (whose own",
+        ),
+        ({"architecture": "gpt2"}, "GPT-2 architecture: d_model 64"),
+    ],
+)
+def test_what_the_model_is_and_where_it_comes_from(model: dict[str, Any], told: str) -> None:
+    shape = SHAPE | {"model": SHAPE["model"] | model}
+    assert told in " ".join(model_card("tiny", shape, SOURCES, FILES, PROOF, "tiny-q8_0.gguf").split())
 
 
 def tables(text: str) -> list[list[list[str]]]:

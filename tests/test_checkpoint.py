@@ -9,102 +9,123 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.errors import StageError
 from stages.training import checkpoint
-from stages.training.checkpoint import State
-from stages.training.networks.llama import Llama
-from stages.training.optim import make_optimizer
-from stages.training.shape import ModelConfig
+from stages.training.checkpoint import Parts, State
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 
 
 class Run:
-    """A tiny model with its optimizer, trained on noise, so that every tensor differs from step to step."""
+    """Named tensors that stand for a model and its optimizer, and change at each step."""
 
-    def __init__(self, seed: int = 0) -> None:
-        torch.manual_seed(seed)
-        self.model = Llama(ModelConfig(d_model=16, n_layers=1, n_heads=2, n_kv_heads=1, d_ff=16), 20, 8)
-        self.optimizer = make_optimizer(self.model, learning_rate=0.01, weight_decay=0.1, betas=(0.9, 0.95))
+    def __init__(self, seed: int = 0, width: int = 4) -> None:
+        self.source = torch.Generator().manual_seed(seed)
+        self.width = width
+        self.step()
 
     def step(self) -> None:
-        for parameter in self.model.parameters():
-            parameter.grad = torch.randn_like(parameter)
-        self.optimizer.step()
+        self.parts = {
+            "model": {"a.weight": self.draw(3, self.width), "b.weight": self.draw(5).bfloat16()},
+            "optimizer": {"a.weight.exp_avg": self.draw(3, self.width), "a.weight.step": torch.tensor(7.0)},
+        }
+
+    def draw(self, *shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=self.source)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Everything that a checkpoint has to bring back."""
-        found = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        for number, values in self.optimizer.state_dict()["state"].items():
-            found |= {f"{number}.{name}": value.clone() for name, value in values.items()}
-        return found | {"random": torch.get_rng_state()}
+        return {f"{part}.{name}": value.clone() for part, held in self.parts.items() for name, value in held.items()}
 
-    def load(self, folder: Path) -> tuple[State, list[str]]:
+    def take(self, parts: Parts) -> None:
+        if parts["model"]["a.weight"].shape != (3, self.width):
+            raise ValueError("a.weight has another shape")
+        self.parts = {part: dict(tensors) for part, tensors in parts.items()}
+
+    def load(self, folder: Path, before: int | None = None) -> tuple[State | None, list[str]]:
         warnings: list[str] = []
-        return checkpoint.load_newest(folder, self.model, self.optimizer, warnings.append), warnings
+        return checkpoint.load_newest(folder, self.take, warnings.append, before=before), warnings
 
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-OLD, NEW = State(2, 128, 1.25, 3.5, 2), State(3, 192, 1.875, 3.25, 3)
+OLD = State(2, 128, 1.25, 3.5, 2)
+NEW = State(3, 192, 1.875, 3.25, 3, micro_batch=2, skipped=[1], rollbacks=1, shift=4, loss_mean=3.5, loss_variance=0.1)
 
 
 def two_checkpoints(folder: Path) -> list[dict[str, torch.Tensor]]:
     """Checkpoints of the steps 2 and 3, and what they hold."""
     run, held = Run(), []
-    run.step()
     for state in (OLD, NEW):
         run.step()
-        checkpoint.save(folder, run.model, run.optimizer, state)
+        checkpoint.save(folder, run.parts, state)
         held.append(run.tensors())
     return held
 
 
-def test_a_checkpoint_brings_back_weights_optimizer_randomness_and_counters(tmp_path: Path) -> None:
+def test_a_checkpoint_brings_back_every_part_and_counter(tmp_path: Path) -> None:
     _, newest = two_checkpoints(tmp_path)
     assert sorted(path.name for path in (tmp_path / "step-000003").iterdir()) == sorted(FILES)
     run = Run(seed=99)
-    state, warnings = run.load(tmp_path)
-    assert (state, warnings) == (NEW, [])
+    assert run.load(tmp_path) == (NEW, [])
     assert equal(run.tensors(), newest)
 
 
-def test_the_next_step_after_loading_is_the_one_that_would_have_come(tmp_path: Path) -> None:
-    run = Run()
-    run.step()
-    checkpoint.save(tmp_path, run.model, run.optimizer, OLD)
-    run.step()
-    again = Run(seed=99)
-    again.load(tmp_path)
-    again.step()
-    assert equal(again.tensors(), run.tensors())
+def test_before_a_step_means_an_earlier_one(tmp_path: Path) -> None:
+    older, _ = two_checkpoints(tmp_path)
+    run = Run(seed=99)
+    assert run.load(tmp_path, before=3) == (OLD, [])
+    assert equal(run.tensors(), older)
+    assert run.load(tmp_path, before=2) == (None, [])
 
 
 def test_a_checkpoint_before_the_first_step_can_be_loaded(tmp_path: Path) -> None:
     run = Run()
     before = run.tensors()
-    checkpoint.save(tmp_path, run.model, run.optimizer, State())
+    checkpoint.save(tmp_path, run.parts, State())
     again = Run(seed=99)
     assert again.load(tmp_path) == (State(), [])
     assert equal(again.tensors(), before)
 
 
-def test_only_the_newest_two_stay_also_beyond_a_million_steps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keep", [2, 3])
+def test_only_the_newest_stay_also_beyond_a_million_steps(tmp_path: Path, keep: int) -> None:
     run = Run()
-    for step in (5, 999_998, 999_999, 1_000_000, 1_000_001):
-        checkpoint.save(tmp_path, run.model, run.optimizer, State(step=step))
-        assert run.load(tmp_path)[0].step == step
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-1000000", "step-1000001"]
+    steps = (5, 999_998, 999_999, 1_000_000, 1_000_001)
+    for step in steps:
+        checkpoint.save(tmp_path, run.parts, State(step=step), keep=keep)
+        state, _ = run.load(tmp_path)
+        assert state is not None and state.step == step
+    left = sorted(tmp_path.iterdir(), key=lambda path: int(path.name.removeprefix("step-")))
+    assert [path.name for path in left] == [f"step-{step:06d}" for step in steps[-keep:]]
 
 
 def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
     run = Run()
-    checkpoint.save(tmp_path, run.model, run.optimizer, State(step=4, tokens=1))
+    checkpoint.save(tmp_path, run.parts, State(step=4, tokens=1))
     run.step()
-    checkpoint.save(tmp_path, run.model, run.optimizer, State(step=4, tokens=2))
-    assert run.load(tmp_path)[0].tokens == 2
+    checkpoint.save(tmp_path, run.parts, State(step=4, tokens=2))
+    again = Run(seed=99)
+    assert again.load(tmp_path) == (State(step=4, tokens=2), [])
+    assert equal(again.tensors(), run.tensors())
     assert [path.name for path in tmp_path.iterdir()] == ["step-000004"]
+
+
+def test_without_room_the_run_ends_with_the_old_checkpoints_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, newest = two_checkpoints(tmp_path)
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in newest.values())
+    monkeypatch.setattr(checkpoint, "free_bytes", lambda path: checkpoint.SPARE_BYTES + needed - 1)
+    with pytest.raises(StageError, match=r"no room for a checkpoint of .* are free") as caught:
+        checkpoint.save(tmp_path, Run().parts, State(step=4))
+    assert caught.value.hint is not None and "pipeline gc" in caught.value.hint
+    run = Run(seed=99)
+    assert run.load(tmp_path) == (NEW, []) and equal(run.tensors(), newest)
+    assert run.load(tmp_path, before=3) == (OLD, []) and equal(run.tensors(), older)
+    monkeypatch.setattr(checkpoint, "free_bytes", lambda path: checkpoint.SPARE_BYTES + needed)
+    checkpoint.save(tmp_path, Run().parts, State(step=4))
 
 
 class Pristine:
@@ -161,25 +182,22 @@ def test_a_missing_or_cut_file_is_found(tmp_path: Path, name: str, damage: str) 
 
 
 def test_a_checkpoint_of_another_model_is_passed_over(tmp_path: Path) -> None:
-    run = Run()
-    run.step()
-    checkpoint.save(tmp_path, run.model, run.optimizer, OLD)
-    wider = Llama(ModelConfig(d_model=32, n_layers=1, n_heads=2, n_kv_heads=1, d_ff=16), 20, 8)
-    checkpoint.save(tmp_path, wider, run.optimizer, NEW)
+    checkpoint.save(tmp_path, Run().parts, OLD)
+    checkpoint.save(tmp_path, Run(width=5).parts, NEW)
     state, warnings = Run(seed=99).load(tmp_path)
-    assert (state, len(warnings)) == (OLD, 1)
+    assert (state, warnings) == (OLD, ["step-000003 is damaged (a.weight has another shape); trying the one before"])
 
 
-def test_where_every_checkpoint_is_damaged_the_run_starts_anew_and_untouched(tmp_path: Path) -> None:
+def test_where_every_checkpoint_is_damaged_there_is_none_and_nothing_is_taken(tmp_path: Path) -> None:
     two_checkpoints(tmp_path)
     for path in tmp_path.glob("*/optimizer.safetensors"):
         path.write_bytes(path.read_bytes()[:-1])
     run = Run(seed=99)
     before = run.tensors()
     state, warnings = run.load(tmp_path)
-    assert (state, len(warnings)) == (State(), 2)
+    assert (state, len(warnings)) == (None, 2)
     assert equal(run.tensors(), before)
 
 
-def test_no_checkpoint_is_a_fresh_start_without_a_warning(tmp_path: Path) -> None:
-    assert Run().load(tmp_path / "none") == (State(), [])
+def test_no_checkpoint_is_no_state_and_no_warning(tmp_path: Path) -> None:
+    assert Run().load(tmp_path / "none") == (None, [])

@@ -42,6 +42,9 @@ TEXT = st.text(st.one_of(BLANKS, st.characters(codec="utf-8")), max_size=60)
 LETTERS = "bcdfghklmnprstvz"
 
 
+NAMES = ["ada", "anna", "ana", "bo", "grace", "hanna", "joanna", "li", "maria", "marian", "o", "zoé"]
+
+
 def words(rng: random.Random, count: int) -> list[str]:
     return ["".join(rng.choice(LETTERS) + rng.choice("aeiou") for _ in range(3)) for _ in range(count)]
 
@@ -120,6 +123,13 @@ def test_normalising_twice_is_normalising_once(text: str, code: bool) -> None:
 def test_normalising_takes_no_visible_character_from_code(text: str) -> None:
     visible = [c for c in text if unicodedata.category(c) not in ("Cc", "Zs", "Cf")]
     assert [c for c in normalise(text, code=True) if unicodedata.category(c) not in ("Cc", "Zs", "Cf")] == visible
+
+
+def test_a_document_that_was_a_line_has_no_line_end(tmp_path: Path) -> None:
+    names = [replace(document(str(number), name, "docs"), meta={"line": 1}) for number, name in enumerate(NAMES)]
+    run = cleaned(tmp_path, names, min_chars=1, near_duplicate_threshold=1.0)
+    train, val = sides(run)
+    assert sorted(each.text for each in train + val) == sorted(NAMES) and val
 
 
 def test_each_drop_has_its_reason_and_every_document_is_counted(tmp_path: Path) -> None:

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_gather import StageRun, run_stage
+from test_gather import StageRun, run_stage, sections_of
 
 from pipeline.errors import StageError
 from stages.corpus.documents import Document, Message, conversation_text, document_id, write_documents
 from stages.release import convert
-from stages.tokens import tokenizer
-from stages.tokens.encoding import SentencePieceEncoding, load_encoding
+from stages.tokens import byte_level, tokenizer
+from stages.tokens.encoding import CharacterEncoding, Encoding, load_encoding
+from stages.training import pretrain
 
 SYSTEM = "Answer in code."
 STAGES = ("gather", "clean", "tokenizer", "tokenize", "finetune", "convert", "export")
@@ -47,7 +48,7 @@ class TinyRelease:
         return {name: self.root / name for name in STAGES}
 
     @property
-    def encoding(self) -> SentencePieceEncoding:
+    def encoding(self) -> Encoding:
         return load_encoding(self.root / "tokenizer")
 
     def copy(self, folder: Path) -> TinyRelease:
@@ -81,15 +82,14 @@ def corpus(count: int, source: str = "code", license: str = "MIT") -> list[Docum
     return found
 
 
-def make_release(root: Path, *, steps: int = 0, **shape: Any) -> TinyRelease:
+def make_release(root: Path, *, steps: int = 0, kind: str = "sentencepiece", **shape: Any) -> TinyRelease:
     """Artifacts up to `finetune`. The weights are drawn wide, so that a matrix in the wrong place shows.
 
-    After some `steps` of training the model is sure of its next token, as real ones are.
+    After some `steps` of training the model is sure of its next token, as real ones are. `kind` is the tokenizer's.
     """
     import torch
 
-    from stages.training.model import save_model
-    from stages.training.networks.llama import Llama
+    from stages.training.model import make_model, save_model
     from stages.training.shape import ModelConfig
 
     documents = corpus(12)
@@ -100,22 +100,51 @@ def make_release(root: Path, *, steps: int = 0, **shape: Any) -> TinyRelease:
     sources = json.dumps({"source": "a", "license_files": ["LICENSE"]})
     (root / "gather/sources.jsonl").write_text(sources + "\n")
     (root / "tokenizer").mkdir()
-    model_file = tokenizer.train((document.text for document in documents), 420)
-    (root / "tokenizer/tokenizer.model").write_bytes(model_file)
+    write_tokenizer(root / "tokenizer", kind, [document.text for document in documents])
+    encoding = load_encoding(root / "tokenizer")
     (root / "tokenize").mkdir()
     (root / "tokenize/meta.json").write_text(json.dumps({"system": SYSTEM}))
     torch.manual_seed(0)
-    model = Llama(ModelConfig.model_validate({**SHAPE, **shape}), 420, CONTEXT)
+    sizes = SHAPE if shape.get("architecture", "llama") == "llama" else {"d_model": 64, "n_layers": 2, "n_heads": 4}
+    model = make_model(ModelConfig.model_validate({**sizes, **shape}), encoding.vocab_size, CONTEXT)
     for parameter in model.parameters():
         if parameter.dim() == 1:
             torch.nn.init.uniform_(parameter, 0.5, 1.5)
         else:
             torch.nn.init.normal_(parameter, std=0.2)
-    encoding = load_encoding(root / "tokenizer")
     train(model, [[encoding.bos_id, *encoding.encode(document.text)] for document in documents[:10]], steps)
     (root / "finetune").mkdir()
     save_model(root / "finetune", model)
     return TinyRelease(root)
+
+
+def write_tokenizer(folder: Path, kind: str, texts: list[str]) -> None:
+    if kind == "sentencepiece":
+        (folder / "tokenizer.model").write_bytes(tokenizer.train(texts, 420))
+    elif kind == "byte_level":
+        byte_level.train(texts, 420).save(folder)
+    elif kind == "gpt2":
+        write_gpt2_tokenizer(folder / "hub", texts)
+        byte_level.from_huggingface(folder / "hub").save(folder)
+        shutil.rmtree(folder / "hub")
+    else:
+        CharacterEncoding("".join(texts)).save(folder)
+
+
+def write_gpt2_tokenizer(folder: Path, texts: list[str]) -> None:
+    """Files as GPT-2's on the hub: a vocabulary that ends in the one special token, and merges as text."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    learnt = Tokenizer(models.BPE())
+    learnt.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    learnt.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
+    )
+    folder.mkdir()
+    learnt.model.save(str(folder))
+    vocabulary = json.loads((folder / "vocab.json").read_text())
+    (folder / "vocab.json").write_text(json.dumps(vocabulary | {"<|endoftext|>": len(vocabulary)}))
 
 
 def train(model: Any, texts: list[list[int]], steps: int) -> None:
@@ -174,15 +203,19 @@ def some_ids(count: int) -> list[int]:
     return [int(token) for token in np.random.default_rng(0).integers(0, 420, count)]
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [
-        {},
-        {"tie_embeddings": False, "n_kv_heads": 4},
-        {"n_kv_heads": 1, "n_layers": 1, "norm_eps": 1e-3, "rope_theta": 100.0},
-    ],
-    ids=["tied and grouped", "untied", "one key head"],
-)
+GPT2 = {"architecture": "gpt2"}
+SHAPES: dict[str, dict[str, Any]] = {
+    "llama, tied and grouped": {},
+    "llama, untied": {"tie_embeddings": False, "n_kv_heads": 4},
+    "llama, one key head": {"n_kv_heads": 1, "n_layers": 1, "norm_eps": 1e-3, "rope_theta": 100.0},
+    "qwen3": {"qk_norm": True},
+    "qwen3, wide heads, untied": {"qk_norm": True, "head_dim": 32, "tie_embeddings": False},
+    "gpt2": {**GPT2, "n_layers": 3},
+    "gpt2, no biases, untied": {**GPT2, "bias": False, "tie_embeddings": False, "d_ff": 96, "norm_eps": 1e-3},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_logits_of_transformers_are_those_of_the_trained_model(tmp_path: Path, shape: dict[str, Any]) -> None:
     release = make_release(tmp_path / "artifacts", **shape)
     run = release.convert()
@@ -193,6 +226,72 @@ def test_logits_of_transformers_are_those_of_the_trained_model(tmp_path: Path, s
     assert run.metrics["tokens_compared"] == sum(
         len(release.encoding.encode(document.text)) for document in [*corpus(12)[10:12], corpus(12)[13]]
     )
+
+
+@pytest.mark.parametrize(
+    ("shape", "name"),
+    [({}, "LlamaForCausalLM"), ({"qk_norm": True}, "Qwen3ForCausalLM"), (GPT2, "GPT2LMHeadModel")],
+)
+@pytest.mark.parametrize("kind", ["sentencepiece", "byte_level", "gpt2"])
+def test_the_auto_classes_load_every_architecture_with_every_tokenizer(
+    tmp_path: Path, shape: dict[str, Any], name: str, kind: str
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    release = make_release(tmp_path / "artifacts", kind=kind, **shape)
+    release.convert()
+    folder, encoding = release.root / "convert", release.encoding
+    network, loaded = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    assert type(network).__name__ == name and network.dtype == torch.float32
+    end = encoding.token_id("<|im_end|>")
+    assert network.generation_config.eos_token_id == [encoding.eos_id, end]
+    assert network.generation_config.bos_token_id == network.config.bos_token_id == encoding.bos_id
+    assert (loaded.bos_token_id, loaded.eos_token_id, loaded.pad_token_id) == (
+        encoding.bos_id, encoding.eos_id, encoding.pad_id,
+    )  # fmt: skip
+    for text in (*NASTY, program(0)):
+        ids = encoding.encode(text)
+        assert ids_of(loaded, text) == ids
+        assert loaded(text, split_special_tokens=True).input_ids == [encoding.bos_id, *ids]
+        assert loaded.decode(ids) == encoding.decode(ids)
+    chat = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "\n  Blink,\n\ttwice. "}]
+    prompt = loaded.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+    assert prompt == encoding.encode_chat(chat, prompt=True)[0]
+    answer = network.generate(torch.tensor([prompt]), max_new_tokens=4, do_sample=False)
+    assert answer.shape[1] > len(prompt)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"kind": "char"}, "no runtime reads a tokenizer of kind char"),
+        ({"architecture": "microgpt"}, "no architecture like microgpt"),
+        ({"architecture": "microgpt", "kind": "char"}, "no runtime reads a tokenizer of kind char"),
+    ],
+)
+def test_what_no_runtime_reads_is_refused_with_a_way_out(tmp_path: Path, options: dict[str, Any], told: str) -> None:
+    release = make_release(tmp_path / "artifacts", **options)
+    with pytest.raises(StageError, match=f"convert: .*{told}") as caught:
+        release.convert()
+    assert caught.value.hint and "until: pretrain" in caught.value.hint and "pipeline sample" in caught.value.hint
+    assert not list((release.root / "convert").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind", "told"),
+    [
+        ("llama", "byte_level", []),
+        ("gpt2", "sentencepiece", []),
+        ("gpt2", "char", ["kind char"]),
+        ("microgpt", "byte_level", ["architecture like microgpt"]),
+    ],
+)
+def test_plan_tells_of_it_before_any_training(architecture: str, kind: str, told: list[str]) -> None:
+    config = {"model": {"architecture": architecture}, "tokenizer": {"kind": kind}}
+    lines = convert.estimate(sections_of(tokenizer.STAGE, config) | sections_of(pretrain.STAGE, config))
+    assert len(lines) == len(told) and all(a in b for a, b in zip(told, lines, strict=True))
+    assert all("until: pretrain" in line for line in lines)
 
 
 def test_the_directory_is_that_of_a_llama(tiny: TinyRelease) -> None:

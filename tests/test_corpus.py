@@ -282,3 +282,12 @@ def test_a_book_is_what_its_source_and_typesetter_give(book: Path, script: str, 
     subprocess.run([sys.executable, CORPUS / "pdf" / script, again], check=True, capture_output=True)
     with pymupdf.open(book) as shipped, pymupdf.open(again) as made:
         assert [page.get_text() for page in shipped] == [page.get_text() for page in made]
+
+
+def test_the_names_are_many_and_sorted_and_of_plain_letters() -> None:
+    text = (CORPUS / "names" / "names.txt").read_text(encoding="utf-8")
+    names = text.removesuffix("\n").split("\n")
+    assert len(names) >= 2000 and names == sorted(set(names))
+    assert all(re.fullmatch("[a-z]{2,15}", name) for name in names)
+    assert f"{len(names):,} given names" in (CORPUS / "README.md").read_text(encoding="utf-8")
+    assert (CORPUS / "names" / "LICENSE").read_text(encoding="utf-8").startswith("SPDX-License-Identifier: CC0-1.0")

@@ -48,8 +48,8 @@ def test_what_is_left_out_has_its_default_and_patterns_are_lists() -> None:
     assert (source.include, source.exclude, source.attribution) == (("*.py",), (), "")
     written = GatherConfig(sources=(source,)).model_dump(mode="json")["sources"]
     assert written == [
-        {"license": "MIT", "attribution": "", "include": ["*.py"], "exclude": [], "optional": False, "git": "../mine",
-         "commit": COMMIT}
+        {"license": "MIT", "attribution": "", "include": ["*.py"], "exclude": [], "lines": False, "optional": False,
+         "git": "../mine", "commit": COMMIT}
     ]  # fmt: skip
 
 

@@ -65,6 +65,19 @@ def test_special_tokens_have_their_ids_and_give_no_text(encoding: SentencePieceE
     assert encoding.decode([1, 4, *ids[:1], 3, 0, *ids[1:], 5, 2]) == "x = 1"
 
 
+@settings(max_examples=100, deadline=None)
+@given(texts | code.map("".join))
+def test_the_ids_of_a_text_stand_for_all_its_bytes(encoding: SentencePieceEncoding, text: str) -> None:
+    sizes = encoding.sizes()
+    assert sum(sizes[token] for token in encoding.encode(text)) == len(text.encode())
+    assert sizes[:9] == [0] * 9 and sizes[9:265] == [1] * 256
+
+
+def test_a_text_ends_with_eos_and_an_answer_with_its_marker(encoding: SentencePieceEncoding) -> None:
+    assert encoding.stops == {2, 5} and encoding.chats and encoding.fills
+    assert encoding.has("<bos>") and not encoding.has("no such piece")
+
+
 def test_a_piece_that_is_not_there_is_an_error(encoding: SentencePieceEncoding) -> None:
     with pytest.raises(KeyError, match="no such piece"):
         encoding.token_id("no such piece")

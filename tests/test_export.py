@@ -25,12 +25,14 @@ from test_convert import (
     make_release,
     program,
     some_ids,
+    trained_logits,
 )
 from test_gather import StageRun, run_stage
 from test_modelfile import commands
 
 from pipeline.errors import StageError
 from stages.corpus.documents import write_documents
+from stages.evaluation import evaluate
 from stages.release import export
 from stages.release.card import Source
 from stages.release.export import ExportConfig, combined_license, corpus_sources, publish
@@ -119,6 +121,48 @@ def test_llama_cpp_computes_what_transformers_computes(tiny: TinyRelease, releas
     assert release.metrics["proof"]["tokens_compared"] == wanted
 
 
+WIDE: dict[str, dict[str, Any]] = {
+    "llama": {"d_model": 256, "d_ff": 512},
+    "qwen3": {"d_model": 256, "d_ff": 512, "qk_norm": True},
+    "gpt2": {"architecture": "gpt2", "d_model": 256, "d_ff": 512},
+}
+NAMES = {"llama": "Llama", "qwen3": "Qwen3", "gpt2": "GPT-2"}
+
+
+@pytest.mark.parametrize("kind", ["sentencepiece", "byte_level", "gpt2"])
+@pytest.mark.parametrize("architecture", WIDE)
+def test_every_architecture_goes_all_the_way_with_every_tokenizer(tmp_path: Path, architecture: str, kind: str) -> None:
+    """Trained, in transformers, and as GGUF in llama.cpp: the same ids and logits; Q4_K_M is near and needs no more."""
+    made = make_release(tmp_path / "artifacts", steps=20, kind=kind, **WIDE[architecture])
+    made.convert()
+    run = exported(made, made.root / "export", quant=["f16", "q4_k_m"])
+    encoding, folder = made.encoding, run.out
+    assert not run.warned and run.metrics["files"]["q4_k_m"]["fallbacks"] == {}
+    assert gguf_fields(folder / "tiny-q4_k_m.gguf")["general.architecture"] == architecture
+    ids = [encoding.bos_id, *encoding.encode(program(11))][:CONTEXT]
+    theirs = logits_of(folder / "huggingface", ids)
+    assert np.abs(trained_logits(made.root / "finetune", ids) - theirs).max() < 1e-4
+    chat = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "\n  Blink it,\n\ttwice. "}]
+    rendered = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in chat) + "<|im_start|>assistant\n"
+    for quant, tolerance in (("f16", 0.01), ("q4_k_m", 0.5)):
+        with Runtime(folder / f"tiny-{quant}.gguf", threads=1) as runtime:
+            assert np.abs(runtime.logits(ids) - theirs).max() < tolerance * np.abs(theirs).max()
+            prompt = runtime.tokenize(rendered, add_special=True, parse_special=True)
+            assert prompt == encoding.encode_chat(chat, prompt=True)[0]
+            ends = {token for token in range(runtime.vocab_size) if runtime.is_end_of_generation(token)}
+            assert ends == encoding.stops
+            for text in NASTY:
+                assert runtime.tokenize(text) == encoding.encode(text)
+                assert runtime.tokenize(text, add_special=True) == [encoding.bos_id, *encoding.encode(text)]
+    settings = {"tokens": 300, "prompts": ["Blink pin 1."], "max_tokens": 8, "temperature": 0.0}
+    scores = run_stage(evaluate.STAGE, made.root / "evaluate", made.inputs, evaluate=settings).metrics["scores"]
+    assert scores["f16"]["loss"] == pytest.approx(scores["trained"]["loss"], abs=5e-3)
+    assert scores["q4_k_m"]["loss"] == pytest.approx(scores["trained"]["loss"], abs=0.3)
+    told = commands((folder / "Modelfile").read_text())
+    assert [value for name, value in told if name == "stop"][-1] == ("<|endoftext|>" if kind == "gpt2" else "<eos>")
+    assert f"\n{NAMES[architecture]} architecture:" in (folder / "README.md").read_text()
+
+
 def test_tensors_that_fall_back_are_told(release: StageRun) -> None:
     files = release.metrics["files"]
     assert files["f16"]["fallbacks"] == files["q8_0"]["fallbacks"] == {}
@@ -164,6 +208,15 @@ def test_a_tokenizer_that_splits_otherwise_stops_the_release(tiny: TinyRelease, 
     (copy.root / "convert/tokenizer.model").write_bytes(other)
     with pytest.raises(StageError, match="other token ids for 'from machine"):
         exported(copy, tmp_path / "out", quant=["f16"])
+
+
+def test_a_file_that_would_not_start_texts_as_training_did_stops_the_release(tmp_path: Path) -> None:
+    made = make_release(tmp_path / "artifacts", kind="byte_level", architecture="gpt2")
+    made.convert()
+    path = made.root / "convert/tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"add_bos_token": False}))
+    with pytest.raises(StageError, match=r"'from machine.* the one start of text"):
+        exported(made, tmp_path / "out", quant=["f16"])
 
 
 def test_sources_are_told_apart_by_licence_and_attribution() -> None:

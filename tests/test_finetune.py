@@ -149,4 +149,4 @@ def test_an_interrupted_finetuning_goes_on_to_the_same_result(tmp_path: Path) ->
 
 def test_the_stage_resumes_and_depends_on_the_seed() -> None:
     assert finetune.STAGE.resumable and finetune.STAGE.seeded
-    assert set(finetune.STAGE.needs) == {"pretrain", "tokenize"}
+    assert set(finetune.STAGE.needs) == {"pretrain", "tokenize", "tokenizer"} and finetune.STAGE.parallel

@@ -28,6 +28,23 @@ def test_the_newest_run_is_that_of_the_command(toy: Toy) -> None:
     assert history.newest_run(toy.store, "run")["run"] == 1
 
 
+def test_the_newest_trained_run_can_be_that_of_a_config(toy: Toy) -> None:
+    toy.run()
+    record = toy.store.runs()[-1]
+    made = record["stages"]["count"]
+    other = toy.folder / "other.yaml"
+    for number, config in ((2, toy.path), (3, other)):
+        toy.store.write_run({**record, "run": number, "config": str(config), "stages": {"pretrain": made}})
+    toy.store.write_run({**record, "run": 4, "config": str(other), "stages": {}})
+    assert history.newest_trained(toy.store, other) == history.newest_trained(toy.store)
+    toy.store.write_run({**record, "run": 5, "stages": {"pretrain": made, "count": made}})
+    assert "count" in history.newest_trained(toy.store, toy.path)
+    assert "count" in history.newest_trained(toy.store) and "count" not in history.newest_trained(toy.store, other)
+    with pytest.raises(UsageError, match=r"no run of .*none.yaml has trained weights yet") as caught:
+        history.newest_trained(toy.store, toy.folder / "none.yaml")
+    assert caught.value.hint == f"pipeline run --config {toy.folder / 'none.yaml'}"
+
+
 def test_the_artifacts_of_a_run_are_those_it_used(toy: Toy) -> None:
     toy.run()
     toy.run("count.steps=6")
@@ -56,6 +73,18 @@ def test_the_status_tells_the_newest_artifact_of_every_stage(toy: Toy) -> None:
     assert (count["artifact"], count["bytes"], count["seconds"]) == (newest.name, 64, newest.manifest["seconds"])
     assert words["notes"] == count["notes"] == []
     assert (page["artifact"], page["notes"]) == (None, ["an interrupted try is there"])
+
+
+def test_the_status_says_nothing_of_stages_that_the_newest_run_left_out(toy: Toy) -> None:
+    record = {"run": 1, "command": "run", "config": "toy.yaml", "stages": {}, "outcome": "ok"}
+    toy.store.write_run({**record, "left_out": ["words", "count"]})
+    assert [row["stage"] for row in history.status(toy.road, toy.store)] == ["page"]
+    assert history.not_needed(toy.store) == ["words", "count"]
+    toy.run(last="words")
+    toy.store.write_run({**record, "run": 3, "left_out": ["words", "count"]})
+    assert [row["stage"] for row in history.status(toy.road, toy.store)] == ["words", "page"]
+    toy.store.write_run({**record, "run": 4})  # of an older version
+    assert [row["stage"] for row in history.status(toy.road, toy.store)] == ["words", "count", "page"]
 
 
 def test_the_status_names_code_that_changed(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,8 @@ from stages.training.data import Batch, TextBatches
 from stages.training.loop import Trainer, train
 from stages.training.model import load_model
 from stages.training.networks.llama import Llama
+from stages.training.networks.network import Network
+from stages.training.parallel import Group
 from stages.training.settings import TrainingConfig
 from stages.training.shape import ModelConfig
 
@@ -91,10 +93,19 @@ class Fixed:
     batches: list[Batch]
     held_back: list[Batch] = field(default_factory=list)
 
-    def batch(self, number: int) -> Batch:
-        return self.batches[number % len(self.batches)]
+    def rows(self, first: int, count: int) -> Batch:
+        rows = [self.row(number) for number in range(first, first + count)]
+        return Batch(*(torch.cat([getattr(row, part) for row in rows]) for part in ("inputs", "targets")))
 
-    def validation(self) -> list[Batch]:
+    def row(self, number: int) -> Batch:
+        joined = Batch(*(torch.cat([getattr(b, part) for b in self.batches]) for part in ("inputs", "targets")))
+        here = number % len(joined.inputs)
+        return Batch(joined.inputs[here : here + 1], joined.targets[here : here + 1])
+
+    def epochs(self, sequences: int) -> float:
+        return sequences / sum(len(batch.inputs) for batch in self.batches)
+
+    def validation(self, batch_size: int) -> list[Batch]:
         return self.held_back
 
 
@@ -106,20 +117,27 @@ def tiny(dropout: float = 0.0, seed: int = 0) -> Llama:
 
 def config(**values: Any) -> TrainingConfig:
     quick: dict[str, Any] = dict(
-        precision="fp32", max_steps=6, learning_rate=0.01, min_lr=0.001, warmup_steps=2, eval_every=2
+        precision="fp32",
+        compile=False,
+        batch_size=2,
+        max_steps=6,
+        learning_rate=0.01,
+        min_lr=0.001,
+        warmup_steps=2,
+        eval_every=2,
     )
     return TrainingConfig(**(quick | values))
 
 
 def random_batch(seed: int, *, counted: int | None = None, rows: int = 2) -> Batch:
-    """Random tokens; with `counted`, a mask over that many of the targets."""
+    """Random tokens; with `counted`, only so many of the targets count."""
     source = torch.Generator().manual_seed(seed)
     inputs, targets = torch.randint(VOCAB_SIZE, (2, rows, CONTEXT), generator=source)
     if counted is None:
         return Batch(inputs, targets)
-    mask = torch.zeros(rows * CONTEXT, dtype=torch.bool)
-    mask[torch.randperm(rows * CONTEXT, generator=source)[:counted]] = True
-    return Batch(inputs, targets, mask.view(rows, CONTEXT))
+    left_out = torch.randperm(rows * CONTEXT, generator=source)[counted:]
+    targets.view(-1)[left_out] = -100
+    return Batch(inputs, targets)
 
 
 def by_hand(network: Llama, batches: Sequence[Batch]) -> float:
@@ -127,25 +145,28 @@ def by_hand(network: Llama, batches: Sequence[Batch]) -> float:
     logits, targets = [], []
     with torch.no_grad():
         for batch in batches:
-            mask = torch.ones_like(batch.targets, dtype=torch.bool) if batch.mask is None else batch.mask
-            logits.append(network(batch.inputs)[mask])
-            targets.append(batch.targets[mask])
+            counts = batch.targets != -100
+            logits.append(network(batch.inputs)[counts])
+            targets.append(batch.targets[counts])
     return F.cross_entropy(torch.cat(logits), torch.cat(targets)).item()
 
 
 def test_accumulated_masked_batches_make_the_same_step_as_one_large_batch(tmp_path: Path) -> None:
     small = [random_batch(seed, counted=counted) for seed, counted in enumerate((1, 16, 0, 5))]
-    large = Batch(*(torch.cat(parts) for parts in zip(*((b.inputs, b.targets, b.mask) for b in small), strict=True)))
     runs = []
-    for name, batches, accumulation in (("small", small, 4), ("large", [large], 1)):
-        stand, network = Stand(tmp_path / name), tiny()
-        train(stand.context, network, Fixed(batches), config(gradient_accumulation=accumulation))
-        runs.append((stand.log, network))
-    (log, network), (expected_log, expected) = runs
-    for record, other in zip(log, expected_log, strict=True):
-        assert record == pytest.approx(other, rel=1e-4)
-    for name, tensor in network.state_dict().items():
-        torch.testing.assert_close(tensor, expected.state_dict()[name], rtol=0, atol=2e-4, msg=name)
+    for batch_size, accumulation, micro_batch in ((8, 1, 8), (2, 4, 2), (8, 1, 3), (8, 1, 1)):
+        stand, network = Stand(tmp_path / f"{batch_size}-{micro_batch}"), tiny()
+        wanted = config(batch_size=batch_size, gradient_accumulation=accumulation)
+        trainer = Trainer(stand.context, network, Fixed(small), wanted, Group())
+        trainer.state.micro_batch = micro_batch
+        trainer.run()
+        runs.append((stand.log, network.state_dict()))
+    log, weights = runs[0]
+    for other_log, other in runs[1:]:
+        for record, expected in zip(other_log, log, strict=True):
+            assert record == pytest.approx(expected, rel=1e-4)
+        for name, tensor in other.items():
+            torch.testing.assert_close(tensor, weights[name], rtol=0, atol=2e-4, msg=name)
 
     assert log[0]["loss"] == pytest.approx(by_hand(tiny(), small), rel=1e-5)
     mean_of_means = sum(by_hand(tiny(), [batch]) for batch in small if batch.counted) / 3
@@ -156,12 +177,12 @@ def test_every_step_takes_the_next_batches(tmp_path: Path) -> None:
     asked: list[int] = []
 
     class Noted(Fixed):
-        def batch(self, number: int) -> Batch:
-            asked.append(number)
-            return super().batch(number)
+        def rows(self, first: int, count: int) -> Batch:
+            asked.extend(range(first, first + count))
+            return super().rows(first, count)
 
     train(Stand(tmp_path).context, tiny(), Noted([random_batch(0)]), config(max_steps=4, gradient_accumulation=3))
-    assert asked == list(range(12))
+    assert asked[:24] == list(range(24))  # and then those that are made ahead
 
 
 def test_the_norm_in_the_log_is_that_of_the_gradient_and_the_step_takes_the_clipped_one(tmp_path: Path) -> None:
@@ -172,10 +193,11 @@ def test_the_norm_in_the_log_is_that_of_the_gradient_and_the_step_takes_the_clip
     norm = torch.cat([gradient.flatten() for gradient in gradients]).norm().item()
 
     stand = Stand(tmp_path)
-    trainer = Trainer(stand.context, tiny(), Fixed([batch]), config(max_steps=1, grad_clip=norm / 3))
+    trainer = Trainer(stand.context, tiny(), Fixed([batch]), config(max_steps=1, grad_clip=norm / 3), Group())
     taken: list[Tensor] = []
-    trainer.optimizer.register_step_pre_hook(
-        lambda *_: taken.extend(p.grad.clone() for p in trainer.model.parameters() if p.grad is not None)
+    (optimizer,) = trainer.optimizer.members
+    optimizer.register_step_pre_hook(
+        lambda *_: taken.extend(p.grad.clone() for p in trainer.network.parameters() if p.grad is not None)
     )
     trainer.run()
     assert stand.log[0]["grad_norm"] == pytest.approx(norm, rel=1e-4)
@@ -216,38 +238,10 @@ def test_without_validation_the_last_weights_are_kept(tmp_path: Path) -> None:
     assert all(torch.equal(tensor, kept[name]) for name, tensor in network.state_dict().items())
 
 
-@pytest.mark.parametrize("where", ["loss", "gradient"])
-def test_a_number_that_is_not_finite_stops_the_run_with_the_weights_untouched(tmp_path: Path, where: str) -> None:
-    network = tiny()
-    at_step: list[dict[str, Tensor]] = []
-
-    def spoil(module: torch.nn.Module, inputs: tuple[Tensor], logits: Tensor) -> Tensor:
-        if module.training:
-            at_step.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
-        return logits * math.inf if where == "loss" and len(at_step) == 4 else logits
-
-    network.register_forward_hook(spoil)
-    network.norm.weight.register_hook(  # type: ignore[no-untyped-call]
-        lambda gradient: gradient * math.nan if where == "gradient" and len(at_step) == 4 else gradient
-    )
-    stand = Stand(tmp_path)
-    with pytest.raises(StageError, match=r"step 4: loss .*; the weights are untouched") as caught:
-        train(stand.context, network, Fixed([random_batch(0)], [random_batch(1)]), config(max_steps=9))
-    assert caught.value.hint is not None and "learning_rate" in caught.value.hint
-    assert len(at_step) == 4 and not torch.equal(at_step[2]["norm.weight"], at_step[3]["norm.weight"])
-    assert all(torch.equal(tensor, at_step[3][name]) for name, tensor in network.state_dict().items())
-    assert [record["step"] for record in stand.log] == [1, 2, 3]
-
-    saved = tiny(seed=1)
-    trainer = Trainer(stand.context, saved, Fixed([random_batch(0)], [random_batch(1)]), config(max_steps=9))
-    assert trainer.state.step == 3
-    assert all(torch.equal(tensor, at_step[3][name]) for name, tensor in saved.state_dict().items())
-
-
 def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     """A run that ends well leaves weights behind; without this it would end and leave none."""
     network = tiny()
-    network.register_forward_hook(lambda module, inputs, logits: logits if module.training else logits * math.inf)
+    network.norm.register_forward_hook(lambda module, inputs, x: x if network.training else x * math.nan)
     with pytest.raises(StageError, match="step 2: validation loss nan"):
         train(Stand(tmp_path).context, network, Fixed([random_batch(0)], [random_batch(1)]), config())
 
@@ -265,41 +259,50 @@ def test_bf16_keeps_master_weights_and_optimizer_in_float32(tmp_path: Path) -> N
     network, seen = tiny(), set()
     network.blocks[0].feed_forward.down.register_forward_hook(lambda *args: seen.add(args[2].dtype))  # type: ignore[union-attr]
     stand = Stand(tmp_path)
-    trainer = Trainer(stand.context, network, Fixed([random_batch(0)]), config(precision="bf16-mixed", max_steps=40))
+    wanted = config(precision="bf16-mixed", max_steps=40)
+    trainer = Trainer(stand.context, network, Fixed([random_batch(0)]), wanted, Group())
     trainer.run()
     assert seen == {torch.bfloat16}
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
-    state = trainer.optimizer.state_dict()["state"]
-    assert {tensor.dtype for values in state.values() for tensor in values.values()} == {torch.float32}
+    assert {tensor.dtype for tensor in trainer.optimizer.tensors().values()} == {torch.float32}
     assert stand.log[0]["loss"] == pytest.approx(by_hand(tiny(), [random_batch(0)]), rel=0.01)
     assert stand.log[-1]["loss"] < 0.5 * stand.log[0]["loss"]
 
 
-def broken_compiler(module: object) -> Callable[..., Tensor]:
-    raise RuntimeError("no compiler here")
+def test_the_average_of_the_weights_is_judged_beside_them_and_the_better_is_kept(tmp_path: Path) -> None:
+    held_back = [random_batch(1)]
+    stand, network = Stand(tmp_path), tiny()
+    wanted = config(max_steps=30, ema=0.9, eval_every=10, learning_rate=0.03, min_lr=0.03)
+    metrics = train(stand.context, network, Fixed([random_batch(0)], held_back), wanted)
+    judged = [record for record in stand.log if "val_loss" in record]
+    assert len(judged) == 3 and all(record["val_loss_ema"] != record["val_loss"] for record in judged)
+    assert metrics["val_loss"] == pytest.approx(min(min(r["val_loss"], r["val_loss_ema"]) for r in judged), abs=1e-6)
+    assert by_hand(load_model(tmp_path), held_back) == pytest.approx(metrics["val_loss"], abs=1e-5)
+    assert by_hand(network, held_back) == pytest.approx(judged[-1]["val_loss"], abs=1e-5)  # the weights are put back
 
 
-def test_a_compiler_that_does_not_work_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "compile", broken_compiler)
+def test_texts_are_written_at_each_evaluation_without_changing_the_run(tmp_path: Path) -> None:
+    def speak(network: Network) -> list[dict[str, Any]]:
+        torch.manual_seed(0)  # whatever it draws
+        return [{"prompt": "p", "text": str(float(next(network.parameters()).sum()))}]
+
+    plain, spoken = Stand(tmp_path / "plain"), Stand(tmp_path / "spoken")
+    batches = Fixed([random_batch(0)], [random_batch(1)])
+    train(plain.context, tiny(dropout=0.2), batches, config())
+    train(spoken.context, tiny(dropout=0.2), batches, config(), speak=speak)
+    written = outputs(spoken.out)
+    samples = [json.loads(line) for line in written.pop("samples.jsonl").splitlines()]
+    assert [sample["step"] for sample in samples] == [2, 4, 6] and len({sample["text"] for sample in samples}) == 3
+    assert written == outputs(plain.out)
+
+
+def test_the_pace_is_told_and_is_no_part_of_the_result(tmp_path: Path) -> None:
     stand = Stand(tmp_path)
-    assert train(stand.context, tiny(), Fixed([random_batch(0)]), config(compile=True))["steps"] == 6
-    assert stand.warned == ["torch.compile does not work here (RuntimeError); training goes on without it"]
-
-
-def test_a_compiled_run_with_dropout_goes_on_as_if_it_had_not_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Trying the compiled model draws random numbers; a resumed run must not have drawn them twice."""
-    monkeypatch.setattr(torch, "compile", lambda module: module)
-    wanted = config(compile=True)
-    whole, cut = Stand(tmp_path / "whole"), Stand(tmp_path / "cut")
-    train(whole.context, tiny(dropout=0.5), Fixed([random_batch(0)]), wanted)
-    cut.deferred = interrupted_after(cut, 3)
-    with pytest.raises(Interrupted):
-        train(cut.context, tiny(dropout=0.5), Fixed([random_batch(0)]), wanted)
-    cut.deferred = lambda: nullcontext(lambda: False)
-    train(cut.context, tiny(dropout=0.5), Fixed([random_batch(0)]), wanted)
-    assert outputs(cut.out) == outputs(whole.out)
+    metrics = train(stand.context, tiny(), Fixed([random_batch(0)], [random_batch(1)]), config(max_steps=250))
+    steps = [point[0] for point in metrics["pace"]]
+    assert 50 <= len(steps) <= 100 and steps == sorted(steps) and steps[-1] == 250
+    assert all(rate > 0 for _, rate, _ in metrics["pace"])
+    assert sorted(outputs(tmp_path)) == ["metrics.jsonl", "model.json", "model.safetensors"]
 
 
 def interrupted_after(stand: Stand, steps: int) -> Callable[[], AbstractContextManager[Callable[[], bool]]]:
@@ -334,7 +337,8 @@ def test_a_run_interrupted_at_any_step_says_so_saves_it_and_goes_on_from_it(tmp_
         assert cut.said[1:] == [f"going on from step {steps}"]
         assert outputs(cut.out) == outputs(whole.out)
         for timed in (metrics, expected):
-            timed.pop("tokens_per_second", None)
+            for name in ("tokens_per_second", "pace", "peak_memory", "mfu"):
+                timed.pop(name, None)
         assert metrics == expected
 
 
@@ -359,6 +363,11 @@ def test_what_a_killed_run_left_half_written_is_removed_or_written_anew(tmp_path
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["torch._dynamo", __name__])
 KINDS = {"two-threads": ("fp32", 0.0, 2), "dropout": ("fp32", 0.2, 1), "bf16-dropout": ("bf16-mixed", 0.2, 1)}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "two-threads": {},
+    "dropout": {"optimizer": "muon", "ema": 0.9, "schedule": "wsd"},
+    "bf16-dropout": {"optimizer": "adamw-8bit"},
+}
 CHANGES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir"}
 
 
@@ -393,8 +402,8 @@ def live(folder: Path, kind: str, die_before: int, terminate_after: int, tear: s
             setattr(module, "save_file", save)  # noqa: B010
     precision, dropout, threads = KINDS[kind]
     torch.set_num_threads(threads)
-    batches = TextBatches(folder / "tokens", batch_size=2, seed=7, validation_tokens=40)
-    wanted = config(precision=precision, checkpoint_every_minutes=1e-9, gradient_accumulation=2)
+    batches = TextBatches(folder / "tokens", seed=7, validation_tokens=40)
+    wanted = config(precision=precision, checkpoint_every_steps=1, gradient_accumulation=2, **OPTIONS[kind])
     sys.addaudithook(audit)
     try:
         with Interrupts() as interrupts:

@@ -1,4 +1,4 @@
-"""The network against transformers' LlamaForCausalLM: same weights, same logits, same gradients."""
+"""Llama against transformers' LlamaForCausalLM: same weights, logits and gradients; every network saved and loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.training.model import load_model, load_weights, save_model
+from stages.training.model import load_model, load_weights, make_model, save_model
 from stages.training.networks.llama import Llama
 from stages.training.shape import ModelConfig
 
@@ -186,3 +186,54 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path, saved: dict[str, A
     save_model(tmp_path, Llama(shape(**saved), VOCAB_SIZE, CONTEXT))
     with pytest.raises(ValueError, match="does not fit the model"):
         load_weights(Llama(shape(**wanted), VOCAB_SIZE, CONTEXT), tmp_path / "model.safetensors")
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "llama": {"qk_norm": True, "n_kv_heads": 2, "head_dim": 12},
+    "gpt2": {"dropout": 0.1},
+    "gpt2 without bias": {"architecture": "gpt2", "bias": False, "tie_embeddings": False},
+    "microgpt": {},
+    "microgpt with RoPE": {"architecture": "microgpt", "positions": "rope", "activation": "relu2", "zero_init": True},
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_model_of_any_architecture_comes_back_bit_for_bit(tmp_path: Path, name: str) -> None:
+    sizes: dict[str, Any] = {"architecture": name, "d_model": 32, "n_layers": 2, "n_heads": 4}
+    model = make_model(ModelConfig.model_validate(sizes | SMALL[name]), VOCAB_SIZE, CONTEXT).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    save_model(tmp_path, model)
+    back = load_model(tmp_path)
+    assert type(back) is type(model)
+    assert (back.config, back.vocab_size, back.context_length) == (model.config, VOCAB_SIZE, CONTEXT)
+    assert torch.equal(back(some_tokens()), model(some_tokens()))
+
+
+def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
+    save_model(tmp_path, Llama(shape(d_ff=64, n_layers=1), VOCAB_SIZE, CONTEXT))
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(ValueError, match="does not fit the model") as caught:
+        load_weights(Llama(shape(n_layers=2), VOCAB_SIZE, CONTEXT), path)
+    assert str(path) in str(caught.value)
+    assert "blocks.1.attention_norm.weight is missing" in str(caught.value)
+    assert str(caught.value).endswith("and 5 more differences")
+    with pytest.raises(ValueError, match=r"blocks\.0\.feed_forward\.gate_up\.weight is 128×32 instead of 96×32"):
+        load_weights(Llama(shape(n_layers=1), VOCAB_SIZE, CONTEXT), path)
+    with pytest.raises(ValueError, match=r"output\.weight is missing"):
+        load_weights(Llama(shape(d_ff=64, n_layers=1, tied=False), VOCAB_SIZE, CONTEXT), path)
+
+
+def test_a_damaged_file_is_told_by_its_path(tmp_path: Path) -> None:
+    model = Llama(shape(), VOCAB_SIZE, CONTEXT)
+    save_model(tmp_path, model)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=str(path)):
+        load_weights(model, path)
+
+
+def test_a_model_of_a_preset_with_something_else_comes_back(tmp_path: Path) -> None:
+    model = make_model(ModelConfig(preset="nano-5m", n_layers=1), VOCAB_SIZE, CONTEXT)
+    save_model(tmp_path, model)
+    assert load_model(tmp_path).config == model.config.model_copy(update={"preset": ""})

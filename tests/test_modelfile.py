@@ -8,6 +8,7 @@ import stat
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,11 @@ def test_every_command_is_what_ollama_needs() -> None:
         ("SYSTEM", "You write code."),
         ("LICENSE", "Trained on:\n- corpus: MIT, 3 documents\n"),
     ]
+
+
+def test_a_text_ends_at_the_token_that_ends_it_for_this_tokenizer() -> None:
+    found = commands(replace(MODELFILE, eos="<|endoftext|>").render())
+    assert [value for name, value in found if name == "stop"] == ["<|im_end|>", "<|im_start|>", "<|endoftext|>"]
 
 
 def test_no_system_message_is_no_line() -> None:

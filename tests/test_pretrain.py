@@ -101,12 +101,12 @@ def test_the_estimate_for_the_plan_counts_the_weights_and_names_the_parts() -> N
         "tokenizer": TokenizerConfig(vocab_size=4096),
         "tokenize": TokenizeConfig(context_length=128),
     }
-    first, second = pretrain.estimate(sections)
+    first, second, *_ = pretrain.estimate(sections)
     assert first == f"{SHAPE.parameters(4096) / 1e6:.1f} M parameters, 768 tokens per step, 50 steps"
     assert all(part in second for part in ("weights", "gradients", "optimizer", "activations", "logits"))
 
 
 def test_the_stage_resumes_and_depends_on_the_seed() -> None:
     assert pretrain.STAGE.resumable and pretrain.STAGE.seeded
-    assert pretrain.STAGE.needs == ("tokenize",)
+    assert pretrain.STAGE.needs == ("tokenize", "tokenizer") and pretrain.STAGE.parallel
     assert set(pretrain.STAGE.sections) == {"model", "pretrain"}

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from test_architectures import make_model
 from test_gguf import TinyLlama, make_llama, read_fields, train_tokenizer
 
 from stages.release import runtime
-from stages.release.gguf import ReleaseError
+from stages.release.errors import ReleaseError
 from stages.release.quantize import QUANTS, Fallback, fallbacks, quantize, read_shapes, tensor_types
 from stages.release.runtime import Runtime, RuntimeUnavailable, quantize_rows
 
@@ -33,6 +34,25 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> TinyLlama:
     """Rows of 96 (a multiple of 32 only) and 200 (not even that), and an output matrix of its own."""
     shape: dict[str, Any] = {"hidden_size": 96, "intermediate_size": 200, "tie_word_embeddings": False}
     return make_llama(tmp_path_factory.mktemp("narrow"), train_tokenizer(), **shape)
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory: pytest.TempPathFactory) -> TinyLlama:
+    folder = tmp_path_factory.mktemp("gpt2")
+    return TinyLlama(folder, make_model(folder, "gpt2", n_embd=256, n_inner=512, n_layer=9))
+
+
+@pytest.fixture(scope="module")
+def gpt2_narrow(tmp_path_factory: pytest.TempPathFactory) -> TinyLlama:
+    folder = tmp_path_factory.mktemp("gpt2-narrow")
+    return TinyLlama(folder, make_model(folder, "gpt2 untied", n_embd=96, n_inner=200))
+
+
+@pytest.fixture(scope="module")
+def qwen3(tmp_path_factory: pytest.TempPathFactory) -> TinyLlama:
+    folder = tmp_path_factory.mktemp("qwen3")
+    sizes: dict[str, Any] = {"hidden_size": 256, "intermediate_size": 512, "head_dim": 64}
+    return TinyLlama(folder, make_model(folder, "qwen3", num_hidden_layers=4, **sizes))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -73,6 +93,38 @@ def test_the_layers_that_a_mix_keeps_finer(n_layers: int, sensitive: set[int]) -
 def test_an_output_matrix_takes_the_embedding_s_part() -> None:
     types = tensor_types(llama_shapes(1, 256, 256, tied=False), "q4_0")
     assert (types["output.weight"], types["token_embd.weight"]) == ("Q6_K", "Q4_0")
+
+
+def gpt2_shapes(n_layers: int, d_model: int) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {
+        "token_embd.weight": (9, d_model), "position_embd.weight": (16, d_model), "output_norm.bias": (d_model,),
+    }  # fmt: skip
+    for layer in range(n_layers):
+        shapes[f"blk.{layer}.attn_qkv.weight"] = (3 * d_model, d_model)
+        shapes[f"blk.{layer}.attn_qkv.bias"] = (3 * d_model,)
+        shapes[f"blk.{layer}.attn_output.weight"] = (d_model, d_model)
+        shapes[f"blk.{layer}.ffn_down.weight"] = (d_model, 4 * d_model)
+    return shapes
+
+
+@pytest.mark.parametrize(("quant", "finer", "most"), [("q4_k_m", "Q6_K", "Q4_K"), ("q5_k_m", "Q6_K", "Q5_K")])
+def test_the_fused_matrix_of_gpt2_counts_as_attn_v(quant: str, finer: str, most: str) -> None:
+    types = tensor_types(gpt2_shapes(9, 256), quant)
+    for layer in range(9):
+        expected = finer if layer in {0, 3, 6, 7, 8} else most
+        assert types[f"blk.{layer}.attn_qkv.weight"] == types[f"blk.{layer}.ffn_down.weight"] == expected
+        assert types[f"blk.{layer}.attn_output.weight"] == most and types[f"blk.{layer}.attn_qkv.bias"] == "F32"
+    assert types["position_embd.weight"] == types["output_norm.bias"] == "F32"
+    assert types["token_embd.weight"] == "Q6_K"
+
+
+def test_positions_never_fall_back() -> None:
+    fallen = fallbacks(gpt2_shapes(1, 100), "q4_k_m")
+    assert {name: fallback.used for name, fallback in fallen.items()} == {
+        "token_embd.weight": "F16", "blk.0.attn_qkv.weight": "F16", "blk.0.attn_output.weight": "F16",
+        "blk.0.ffn_down.weight": "F16",
+    }  # fmt: skip
+    assert fallbacks(gpt2_shapes(4, 256), "q4_k_m") == {}
 
 
 def test_fallbacks_by_hand() -> None:
@@ -173,6 +225,25 @@ def test_llama_cpp_loads_all_and_errors_shrink_with_bits(wide: TinyLlama, tmp_pa
     assert sorted(order, key=lambda quant: error[quant]) == list(order)
 
 
+@pytest.mark.parametrize("model", ["gpt2", "qwen3"])
+def test_other_architectures_keep_their_metadata_and_load(
+    model: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    source = request.getfixturevalue(model).write("f16")
+    ids = list(np.random.default_rng(0).integers(6, 500, 40))
+    with Runtime(source, threads=1) as exact:
+        logits = exact.logits(ids)
+    error = {}
+    for quant in ("q8_0", "q6_k", "q4_k_m"):
+        quantize(source, tmp_path / "out.gguf", quant)
+        before, after = read_fields(source), read_fields(tmp_path / "out.gguf")
+        assert after.pop("general.file_type") == QUANTS[quant].file_type
+        assert before.pop("general.file_type") == 1 and before == after and before["general.architecture"] == model
+        with Runtime(tmp_path / "out.gguf", threads=1) as loaded:
+            error[quant] = float(np.abs(loaded.logits(ids) - logits).mean() / logits.std())
+    assert error["q8_0"] < error["q6_k"] < error["q4_k_m"] < 0.5
+
+
 def test_fallen_tensors_load_too(narrow: TinyLlama, tmp_path: Path) -> None:
     source, target = narrow.write("f16"), tmp_path / "out.gguf"
     quantize(source, target, "q4_k_m")
@@ -244,12 +315,12 @@ def test_without_llama_cpp_floats_and_q8_0_still_work(
 
 
 @pytest.mark.parametrize("quant", QUANTS)
-@pytest.mark.parametrize("model", ["wide", "narrow"])
+@pytest.mark.parametrize("model", ["wide", "narrow", "gpt2", "gpt2_narrow", "qwen3"])
 def test_tensors_are_those_of_llama_quantize(
     model: str, quant: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     llama_cpp = pytest.importorskip("cyllama.llama.llama_cpp")
-    if model == "narrow" and quant in ("q8_0", "q4_0"):
+    if "narrow" in model and quant in ("q8_0", "q4_0"):
         pytest.skip("llama-quantize refuses rows of 200 for these, where we fall back to F16")
     source = request.getfixturevalue(model).write("f32")
     quantize(source, tmp_path / "ours.gguf", quant)

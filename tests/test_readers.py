@@ -758,6 +758,18 @@ def test_a_file_of_another_name_is_plain_text(tmp_path: Path) -> None:
     ]
 
 
+def test_each_line_is_a_text_where_a_source_says_so(tmp_path: Path) -> None:
+    for name in ("names.txt", "NAMES.TXT", "names.md"):
+        (tmp_path / name).write_bytes("\ufeffAda\r\n\n  Grace Hopper \n\t\nZoé".encode())
+    for name in ("names.txt", "NAMES.TXT"):
+        parts = [part for part in read_file(tmp_path / name, name, lines=True) if isinstance(part, Part)]
+        assert [(part.text, part.meta) for part in parts] == [
+            ("Ada", {"line": 1}), ("Grace Hopper", {"line": 3}), ("Zoé", {"line": 5}),
+        ]  # fmt: skip
+    assert len(list(read_file(tmp_path / "names.md", "names.md", lines=True))) == 1
+    assert len(list(read_file(tmp_path / "names.txt", "names.txt"))) == 1
+
+
 @pytest.mark.parametrize(
     ("source", "license"),
     [

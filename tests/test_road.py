@@ -29,7 +29,8 @@ WINGS = ("corpus", "tokens", "training", "release", "evaluation")
 # What a wing may use of those before it: the forms of a document, of tokens and of the network, and the runtime.
 SHARED = {
     "stages.corpus.documents", "stages.tokens.encoding", "stages.tokens.chat", "stages.training.model",
-    "stages.training.shape", "stages.release.runtime",
+    "stages.training.networks.network", "stages.training.shape", "stages.training.huggingface",
+    "stages.release.runtime",
 }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -161,6 +162,87 @@ def test_until_stops_and_from_takes_what_is_there(toy: Toy) -> None:
     assert (step.action, step.reason) == ("reuse", "taken as it is (--from page)")
     assert toy.run("count.steps=9", first="page") == {"words": "reuse", "count": "reuse", "page": "run"}
     assert toy.output("page", "parts/page.txt") == b"Words: " + chain(5) + b"\n"
+
+
+def test_the_config_can_name_the_last_stage_and_the_command_another(toy: Toy) -> None:
+    assert list(toy.plan("until=count")) == ["words", "count"]
+    assert toy.run("until=count") == {"words": "run", "count": "run"}
+    assert toy.store.runs()[-1]["outcome"] == "ok"
+    assert toy.run("until=count", last="words") == {"words": "reuse"}
+    assert toy.run("until=count", last="page") == {**REUSED, "page": "run"}
+    assert toy.run() == toy.run("until=page") == REUSED
+    with pytest.raises(UsageError, match=r"--from page comes after `until: count` of .*toy\.yaml") as caught:
+        toy.runner("until=count", first="page")
+    assert caught.value.hint == "--until page"
+
+
+def sparing(toy: Toy, **spared: tuple[str, ...]) -> None:
+    """Let the page need both other stages, and each stage do without some of its needs."""
+    needs = {"words": (), "count": ("words",), "page": ("words", "count")}
+
+    def rule(names: tuple[str, ...]) -> Callable[[Any], frozenset[str]]:
+        return lambda sections: frozenset(names)
+
+    toy.road = tuple(
+        Stage(**{**vars(stage), "needs": needs[stage.name], "spared": rule(spared.get(stage.name, ()))})
+        for stage in toy.road
+    )
+
+
+def test_a_stage_that_no_other_needs_is_left_out_and_is_in_no_key(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[Context] = []
+
+    def page(context: Context) -> Metrics:
+        seen.append(context)
+        (context.out / "parts").mkdir()
+        (context.out / "parts" / "page.txt").write_text("page")
+        return {}
+
+    toy.replace("page", page)
+    sparing(toy, page=("count",))
+    assert list(toy.plan()) == ["words", "page"]
+    assert toy.run() == {"words": "run", "page": "run"}
+    assert capsys.readouterr().err.count("count") == 1
+    assert toy.store.runs()[-1]["left_out"] == ["count"] and toy.store.runs()[-1]["outcome"] == "ok"
+    assert list(seen[0].inputs) == ["words"]
+    manifest = toy.store.by_label("page").manifest
+    assert list(manifest["inputs"]) == list(manifest["material"]["inputs"]) == ["words"]
+    assert toy.run("count.steps=9", force=("count",)) == {"words": "reuse", "page": "reuse"}
+
+    sparing(toy)
+    assert toy.plan(first="words")["page"].reason.startswith("after count")
+    assert toy.run() == {"words": "reuse", "count": "run", "page": "run"}
+    sparing(toy, page=("words",))
+    assert toy.plan()["page"].reason == "without words"
+    assert toy.run() == {"words": "reuse", "count": "reuse", "page": "run"}
+
+
+def test_what_only_left_out_stages_need_is_left_out_too(toy: Toy) -> None:
+    sparing(toy, page=("count", "words"))
+    runner = toy.runner()
+    assert runner.left_out() == ("words", "count") and [stage.name for stage in runner.stages()] == ["page"]
+    assert [stage.name for stage in toy.runner(last="count").stages()] == ["words", "count"]
+    assert toy.runner(last="count").left_out() == ()
+    sparing(toy, count=("words",))
+    assert toy.runner(last="count").left_out() == ("words",)
+    assert toy.runner().left_out() == ()
+
+
+def test_the_stages_spared_follow_from_the_config(toy: Toy) -> None:
+    toy.road = tuple(
+        Stage(**{**vars(stage), "spared": lambda sections: frozenset({"words"} if sections["count"].steps > 5 else ())})
+        if stage.name == "count"
+        else stage
+        for stage in toy.road
+    )
+    assert toy.runner().left_out() == () and toy.runner("count.steps=6").left_out() == ("words",)
+
+
+def test_from_does_not_ask_for_what_is_left_out(toy: Toy) -> None:
+    toy.run()
+    shutil.rmtree(toy.store.root / "words")
+    sparing(toy, count=("words",), page=("words",))
+    assert toy.plan(first="page")["count"].reason == "taken as it is (--from page)"
 
 
 def test_from_refuses_a_missing_and_passes_over_a_damaged_artifact(toy: Toy) -> None:

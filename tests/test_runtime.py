@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from test_gguf import TEMPLATE, VOCAB_SIZE, TinyLlama, make_llama, train_tokenizer
 
 from stages.release import runtime as module
-from stages.release.gguf import ReleaseError
+from stages.release.errors import ReleaseError
 from stages.release.runtime import Runtime, RuntimeUnavailable, choose
 
 CODE = [

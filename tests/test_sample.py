@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from test_encoding import tokenizer_model, train_encoding
 
 from pipeline.errors import UsageError
-from stages.release.convert import huggingface_tensors
-from stages.tokens.encoding import SentencePieceEncoding
+from stages.tokens import byte_level
+from stages.tokens.characters import CharacterEncoding
+from stages.tokens.encoding import Encoding, SentencePieceEncoding
 from stages.training import sample
+from stages.training.huggingface import huggingface_tensors
 from stages.training.model import save_model
 from stages.training.networks.llama import Llama
-from stages.training.sample import Sampling, draw, generate, stream_text
+from stages.training.sample import Sampling, draw, generate, load_trained, stream_samples, stream_text
 from stages.training.shape import ModelConfig
 
 VOCAB_SIZE, CONTEXT = 300, 32
@@ -177,7 +179,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def stream(folders: dict[str, Path], stage: str = "", prompt: str = "import ", **more: Any) -> list[str]:
     usual: dict[str, Any] = {"chat": False, "max_tokens": 20, "sampling": Sampling(temperature=1.0), "seed": 1}
-    return list(stream_text(folders, stage, prompt, **(usual | more)))
+    return list(stream_text(*load_trained(folders, stage), prompt, **(usual | more)))
 
 
 def test_the_prompt_comes_first_and_the_weights_are_those_asked_for(folders: dict[str, Path]) -> None:
@@ -242,3 +244,68 @@ def test_a_question_is_asked_in_the_chat_format_and_the_answer_ends_at_its_marke
     assert chat == [1, start, *question, end, *encoding.encode("\n"), start, *encoding.encode("assistant\n")]
     assert text == [1, *encoding.encode("Why?")]
     assert asked[0]["stop"] == {2, end}
+
+
+OTHERS = {
+    "byte_level": byte_level.train(["def f(x):\n    return x\n" * 9], 300),
+    "char": CharacterEncoding("abcdé日🙂 \n"),
+}
+
+
+def with_kind(folder: Path, encoding: Any) -> dict[str, Path]:
+    """The artifacts of a run whose tokenizer is of another kind."""
+    found = {name: folder / name for name in ("tokenizer", "pretrain")}
+    for path in found.values():
+        path.mkdir()
+    encoding.save(found["tokenizer"])
+    save_model(found["pretrain"], sharp(encoding.vocab_size))
+    return found
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_every_kind_writes_from_nothing_and_its_characters_come_whole(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders, encoding = with_kind(tmp_path, OTHERS[kind]), OTHERS[kind]
+    assert isinstance("".join(stream(folders, prompt="")), str)
+    text = "abc é日🙂 \n d"
+    asked = say(monkeypatch, encoding.encode(text))
+    pieces = stream(folders, prompt="")
+    assert "".join(pieces) == text and not any("\ufffd" in piece for piece in pieces)
+    assert asked[0]["prompt"] == [encoding.bos_id] and encoding.eos_id in asked[0]["stop"]
+    assert len(asked[0]["stop"]) == (2 if kind == "byte_level" else 1)
+
+
+def test_bytes_that_are_no_text_do_not_hold_back_what_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoding = OTHERS["byte_level"]
+    lone = encoding.encode("é")[-1]
+    say(monkeypatch, [*encoding.encode("ab"), lone, *encoding.encode("cd"), lone])
+    assert "".join(stream(with_kind(tmp_path, encoding), prompt="")) == "ab\ufffdcd"
+
+
+def test_what_a_character_tokenizer_cannot_say_is_an_error_for_people(tmp_path: Path) -> None:
+    folders = with_kind(tmp_path, OTHERS["char"])
+    with pytest.raises(UsageError, match=r"does not know 'x' \(U\+0078\) × 2") as caught:
+        stream(folders, prompt="axbx")
+    assert caught.value.hint
+    with pytest.raises(UsageError, match="no chat format"):
+        stream(folders, prompt="ab", chat=True)
+
+
+def samples_of(folders: dict[str, Path], count: int, **more: Any) -> str:
+    usual: dict[str, Any] = {"chat": False, "max_tokens": 9, "sampling": Sampling(1.0, 0), "seed": 5}
+    return "".join(stream_samples(*load_trained(folders), "", samples=count, **(usual | more)))
+
+
+def test_several_samples_have_seeds_of_their_own_and_a_line_each(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each = ["".join(stream(folders, prompt="", seed=seed, max_tokens=9, sampling=Sampling(1.0, 0))) for seed in (5, 6)]
+    assert each[0] != each[1]
+    parted = "\n---\n" if "\n" in each[0] else "\n"
+    assert samples_of(folders, 2) == f"{each[0]}{parted}{each[1]}\n"
+    encoding: Encoding = load_trained(folders)[0]
+    say(monkeypatch, encoding.encode("anna"))
+    assert samples_of(folders, 3) == "anna\nanna\nanna\n"
+    say(monkeypatch, encoding.encode("a\nb"))
+    assert samples_of(folders, 2) == "a\nb\n---\na\nb\n"

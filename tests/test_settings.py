@@ -43,7 +43,13 @@ def test_a_floor_above_the_peak_is_refused_at_min_lr(kind: type[TrainingConfig])
         {"learning_rate": "6e-4"},
         {"learning_rate": float("nan")},
         {"beta2": 1.0},
-        {"grad_clip": 0.0},
+        {"grad_clip": -0.1},
+        {"optimizer": "sgd"},
+        {"schedule": "linear"},
+        {"ema": 1.0},
+        {"decay_fraction": 0.0},
+        {"keep_checkpoints": 1},
+        {"batch_size": "some"},
         {"checkpoint_every_minutes": 0.0},
         {"warmup_steps": -1},
         {"lr": 1e-3},
@@ -53,6 +59,22 @@ def test_a_floor_above_the_peak_is_refused_at_min_lr(kind: type[TrainingConfig])
 def test_wrong_types_values_and_keys_are_refused(kind: type[TrainingConfig], wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         kind(**wrong)
+
+
+def broken_at(**values: Any) -> str:
+    with pytest.raises(ValidationError) as caught:
+        TrainingConfig(**values)
+    (error,) = caught.value.errors()
+    return str(error["ctx"]["key"])
+
+
+def test_an_automatic_batch_keeps_the_tokens_of_a_step_and_a_stated_one_is_them() -> None:
+    assert broken_at(batch_size="auto") == "batch_size"
+    assert broken_at(batch_size=8, tokens_per_step=4096) == "tokens_per_step"
+    assert broken_at(batch_size="auto", tokens_per_step=4096, gradient_accumulation=2) == "gradient_accumulation"
+    assert TrainingConfig(batch_size="auto", tokens_per_step=4096).sequences_per_step(512) == 8
+    assert TrainingConfig(batch_size="auto", tokens_per_step=10).sequences_per_step(512) == 1
+    assert TrainingConfig(batch_size=6, gradient_accumulation=5).sequences_per_step(512) == 30
 
 
 def test_only_finetuning_may_take_no_step() -> None:

@@ -15,9 +15,11 @@ from sentencepiece import SentencePieceProcessor
 from test_encoding import tokenizer_model
 from test_loop import Stand
 
-from pipeline.errors import StageError
+from pipeline.errors import StageError, UsageError
+from pipeline.stage import Section
 from stages.corpus.documents import Document, Message, conversation_text, write_documents
-from stages.tokens import tokenize
+from stages.tokens import byte_level, tokenize
+from stages.tokens.characters import CharacterEncoding
 from stages.tokens.tokenize import TokenizeConfig, id_type
 
 EOS, END = 2, 5
@@ -193,3 +195,185 @@ def test_a_gap_is_written_as_prefix_suffix_and_middle(tmp_path: Path) -> None:
     start_of_gap = int(np.fromfile(whole / "train.idx", dtype="<i8")[1])
     ids = np.fromfile(whole / "train.bin", dtype="<u2").tolist()[start_of_gap:]
     assert processor.decode(ids) == content[:start] + content[end:] + content[start:end]
+
+
+def run_with(
+    folder: Path, encoding: Any, train: Sequence[Document], val: Sequence[Document], **config: Any
+) -> tuple[Path, dict[str, Any], Stand]:
+    """The stage with a tokenizer of another kind."""
+    write_documents(folder / "augment", train)
+    write_documents(folder / "clean" / "val", val)
+    (folder / "tokenizer").mkdir()
+    encoding.save(folder / "tokenizer")
+    inputs = {name: folder / name for name in ("augment", "clean", "tokenizer")}
+    stand = Stand(folder / "out", inputs, [TokenizeConfig(**({"context_length": 8} | config))])
+    return stand.out, tokenize.run(stand.context), stand
+
+
+def test_names_are_written_with_one_stop_after_each(tmp_path: Path) -> None:
+    train, val = ["anna", "bela", "carl"], ["dora", "ella"]
+    documents = [[text(name, name, "docs") for name in side] for side in (train, val)]
+    out, metrics, _ = run_with(tmp_path, CharacterEncoding("".join(train + val)), *documents)
+    letters = sorted(set("".join(train + val)))
+    for side, names in (("train", train), ("val", val)):
+        ids = np.fromfile(out / f"{side}.bin", dtype="<u2").tolist()
+        told = "".join("|" if token == len(letters) else letters[token] for token in ids)
+        assert told == "".join(name + "|" for name in names)
+        starts = np.fromfile(out / f"{side}.idx", dtype="<i8").tolist()
+        assert starts == [5 * number for number in range(len(names))]
+        assert metrics[side] == {"documents": len(names), "tokens": len(ids), "bytes": 4 * len(names)}
+    meta = json.loads((out / "meta.json").read_text())
+    assert meta["bos_id"] == meta["eos_id"] == meta["pad_id"] == meta["vocab_size"] - 1 == len(letters)
+
+
+def test_characters_that_nobody_knows_are_counted_with_the_place_of_the_first(tmp_path: Path) -> None:
+    documents = [text("a", "abab"), text("b.py", "aÉb"), text("c", "ÉÉx" + "ab" * 9)]
+    with pytest.raises(StageError) as caught:
+        run_with(tmp_path, CharacterEncoding("ab"), documents, documents)
+    assert str(caught.value).endswith("not know, first in test/b.py: 'É' (U+00C9) × 3, 'x' (U+0078) × 1")
+    assert caught.value.hint and "byte_level" in caught.value.hint
+
+
+def test_conversations_that_characters_cannot_say_are_left_out_with_a_warning(tmp_path: Path) -> None:
+    documents = [text("a", "abcdefgh"), pair("p", PAIRS[0])]
+    out, metrics, stand = run_with(tmp_path, CharacterEncoding("abcdefgh"), documents, documents)
+    assert metrics["train_pairs"] == {"conversations": 0, "tokens": 0, "too_long": 0}
+    assert stand.warned[0] == "left out 1 train conversations: a char tokenizer cannot say them"
+    assert not conversations(out, "train") and stand.bar.done == 4
+
+
+def test_gaps_that_characters_cannot_say_are_an_error(tmp_path: Path) -> None:
+    gap = Document("g", "abcdefgh", "code", "test", "g", "CC0-1.0", {"fim": [2, 4]})
+    with pytest.raises(StageError, match="cannot say gaps") as caught:
+        run_with(tmp_path, CharacterEncoding("abcdefgh"), [gap], [gap])
+    assert caught.value.hint == "leave fim out of augment.methods"
+
+
+def test_bytes_are_written_with_a_mask_as_pieces_are(tmp_path: Path) -> None:
+    encoding = byte_level.train(TEXTS, 300)
+    documents = [text("a", LONG + "<eos>"), pair("p", PAIRS[0])]
+    out, metrics, _ = run_with(tmp_path, encoding, documents, documents, context_length=128, system="")
+    ids = np.fromfile(out / "train.bin", dtype="<u2").tolist()
+    assert ids[-1] == encoding.eos_id and ids.count(encoding.eos_id) == 1
+    assert encoding.decode(ids) == LONG + "<eos>"
+    assert metrics["train"]["bytes"] == len((LONG + "<eos>").encode())
+    [(said, mask)] = conversations(out, "train")
+    learnt = [token for token, counts in zip(said, mask, strict=True) if counts]
+    assert learnt == [*encoding.encode("led.toggle()"), encoding.token_id("<|im_end|>")]
+
+
+SONG = "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak! é\n" * 4
+
+
+def nanogpt_folder(folder: Path, *, characters: bool = True) -> Path:
+    """`train.bin` and `val.bin` as its prepare.py writes them: characters, or ids of documents with an end each."""
+    folder.mkdir()
+    if characters:
+        ids = {character: number for number, character in enumerate(sorted(set(SONG)))}
+        data = [ids[character] for character in SONG]
+        (folder / "meta.pkl").write_bytes(b"cos\nsystem\n(S'false'\ntR.")  # would run a command
+    else:
+        data = [token for number in range(6) for token in (*range(10 * number, 10 * number + 10), 492)]
+    middle = len(data) // 2
+    np.array(data[:middle], dtype=np.uint16).tofile(folder / "train.bin")
+    np.array(data[middle:], dtype=np.uint16).tofile(folder / "val.bin")
+    return folder
+
+
+def take_bins(folder: Path, encoding: Any, bins: Path, **config: Any) -> tuple[Path, dict[str, Any]]:
+    (folder / "tokenizer").mkdir()
+    encoding.save(folder / "tokenizer")
+    section = TokenizeConfig(**({"context_length": 8, "from_bins": str(bins)} | config))
+    stand = Stand(folder / "out", {"tokenizer": folder / "tokenizer"}, [section])
+    return stand.out, tokenize.run(stand.context)
+
+
+def test_characters_of_nanogpt_are_taken_as_one_document(tmp_path: Path) -> None:
+    bins = nanogpt_folder(tmp_path / "bins")
+    encoding = CharacterEncoding(SONG)
+    out, metrics = take_bins(tmp_path, encoding, bins)
+    for side in ("train", "val"):
+        assert (out / f"{side}.bin").read_bytes() == (bins / f"{side}.bin").read_bytes()
+        assert np.fromfile(out / f"{side}.idx", dtype="<i8").tolist() == [0]
+        assert conversations(out, side) == []
+    told = "".join(encoding.decode(np.fromfile(out / f"{side}.bin", dtype="<u2")) for side in ("train", "val"))
+    assert told == SONG
+    assert metrics["train"]["bytes"] + metrics["val"]["bytes"] == len(SONG.encode())
+    meta = json.loads((out / "meta.json").read_text())
+    assert (meta["dtype"], meta["vocab_size"], meta["sides"]["train"]["documents"]) == ("uint16", 1 + len(set(SONG)), 1)
+
+
+def test_documents_of_nanogpt_start_after_each_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages.tokens import bins as module
+
+    monkeypatch.setattr(module, "IDS_AT_ONCE", 7)
+    encoding = byte_level.train(TEXTS, 300)
+    end = encoding.eos_id
+    bins = tmp_path / "bins"
+    bins.mkdir()
+    for side, count in (("train", 4), ("val", 2)):
+        data = [token for number in range(count) for token in (*range(10 * number, 10 * number + 10 + number), end)]
+        np.array(data, dtype=np.uint16).tofile(bins / f"{side}.bin")
+    out, metrics = take_bins(tmp_path, encoding, bins)
+    assert np.fromfile(out / "train.idx", dtype="<i8").tolist() == [0, 11, 23, 36]
+    assert metrics["train"] == {"documents": 4, "tokens": 50, "bytes": 46}
+    assert (out / "train.bin").read_bytes() == (bins / "train.bin").read_bytes()
+
+
+def test_ids_of_another_tokenizer_are_told_with_the_way_to_the_right_one(tmp_path: Path) -> None:
+    bins = nanogpt_folder(tmp_path / "bins")
+    with pytest.raises(StageError, match=r"train.bin has the id \d+, and the tokenizer only 4 pieces") as caught:
+        take_bins(tmp_path, CharacterEncoding("abc"), bins)
+    assert caught.value.hint and "characters_from" in caught.value.hint and "never read" in caught.value.hint
+    (tmp_path / "other").mkdir()
+    bins = nanogpt_folder(tmp_path / "other" / "bins", characters=False)
+    with pytest.raises(StageError, match="has the id 492") as caught:
+        take_bins(tmp_path / "other", byte_level.train(["a"], 300), bins)
+    assert caught.value.hint and "init_from: gpt2" in caught.value.hint
+
+
+def test_half_an_id_and_a_missing_file_are_errors(tmp_path: Path) -> None:
+    bins = nanogpt_folder(tmp_path / "bins")
+    with (bins / "train.bin").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(StageError, match="odd number of bytes"):
+        take_bins(tmp_path, CharacterEncoding(SONG), bins)
+    (bins / "val.bin").unlink()
+    sections: dict[str, Section] = {"tokenize": TokenizeConfig(from_bins="bins")}
+    with pytest.raises(UsageError, match=r"there is no .*bins/val.bin"):
+        tokenize.fingerprint(sections, tmp_path)
+
+
+def test_bins_spare_the_corpus_and_their_change_is_seen(tmp_path: Path) -> None:
+    bins = nanogpt_folder(tmp_path / "bins")
+    sections: dict[str, Section] = {"tokenize": TokenizeConfig(from_bins="bins")}
+    plain: dict[str, Section] = {"tokenize": TokenizeConfig()}
+    assert tokenize.spared(sections) == {"augment", "clean"} and tokenize.spared(plain) == set()
+    before = tokenize.fingerprint(sections, tmp_path)
+    with (bins / "val.bin").open("ab") as file:
+        file.write(b"xx")
+    assert tokenize.fingerprint(sections, tmp_path) != before
+    assert tokenize.fingerprint(plain, tmp_path) == []
+
+
+def test_a_run_on_bins_makes_nothing_of_the_corpus(tmp_path: Path) -> None:
+    from pipeline.config import load_config
+    from pipeline.runner import Options, Runner
+    from pipeline.store import Store
+    from stages import ROAD
+
+    nanogpt_folder(tmp_path / "bins")
+    (tmp_path / "bins" / "input.txt").write_text(SONG, encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(
+        """
+name: mine
+gather: {sources: [{folder: nowhere, license: MIT}]}
+tokenizer: {kind: char, characters_from: bins/input.txt}
+tokenize: {from_bins: bins, context_length: 8}
+""",
+        encoding="utf-8",
+    )
+    store = Store(tmp_path / "artifacts")
+    config = load_config(tmp_path / "mine.yaml", ROAD)
+    Runner(ROAD, config, store, tmp_path / "exports", Options(last="tokenize")).run()
+    assert list(store.runs()[-1]["stages"]) == ["tokenizer", "tokenize"]

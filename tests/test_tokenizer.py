@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,9 +15,12 @@ from sentencepiece import SentencePieceProcessor
 from test_encoding import tokenizer_model
 from test_loop import Stand
 
-from pipeline.errors import StageError
-from stages.corpus.documents import Document, write_documents
-from stages.tokens import tokenizer
+from pipeline.errors import StageError, UsageError
+from pipeline.stage import Section
+from stages.corpus.documents import Document, conversation_text, write_documents
+from stages.tokens import byte_level, tokenizer
+from stages.tokens.characters import CharacterEncoding
+from stages.tokens.encoding import load_encoding
 from stages.tokens.tokenizer import CHUNK_CHARS, TokenizerConfig, chunks, train
 
 SOURCE = Path(json.__file__).with_name("decoder.py").read_text(encoding="utf-8")
@@ -104,7 +108,19 @@ def test_no_text_at_all_is_an_error() -> None:
         train([], 300)
 
 
-@pytest.mark.parametrize("wrong", [{"vocab_size": 299}, {"vocab_size": 70_000}, {"kind": "bpe"}, {"size": 400}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"vocab_size": 299},
+        {"vocab_size": 70_000},
+        {"kind": "bpe"},
+        {"size": 400},
+        {"kind": "byte_level", "vocab_size": 299},
+        {"kind": "char", "vocab_size": 1},
+        {"kind": "char", "init_from": "gpt2"},
+        {"kind": "byte_level", "characters_from": "input.txt"},
+    ],
+)
 def test_sizes_and_kinds_out_of_bounds_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         TokenizerConfig(**wrong)  # type: ignore[arg-type]
@@ -124,3 +140,109 @@ def test_the_stage_learns_from_the_training_side_alone_and_measures_on_the_other
     tokens = SentencePieceProcessor(model_proto=model).encode_as_ids(held_back)
     assert metrics == {"vocab_size": 450, "bytes_per_token": round(len(held_back.encode()) / len(tokens), 4)}
     assert tokenizer.STAGE.needs == ("clean",)
+
+
+def made(
+    folder: Path, train_texts: list[str], val_texts: list[str], *, pairs: tuple[str, ...] = (), **config: Any
+) -> tuple[Any, dict[str, Any], Stand]:
+    """The tokenizer that the stage makes, its metrics, and what was said."""
+    documents = [Document(str(n), text, "docs", "test", str(n), "CC0-1.0") for n, text in enumerate(train_texts)]
+    for number, text in enumerate(pairs):
+        messages = ({"role": "user", "content": text}, {"role": "assistant", "content": text})
+        told = conversation_text(messages)
+        documents.append(Document(f"p{number}", told, "pair", "test", "p", "CC0-1.0", messages=messages))
+    write_documents(folder / "clean" / "train", documents)
+    held_back = [Document(f"v{n}", text, "docs", "test", str(n), "CC0-1.0") for n, text in enumerate(val_texts)]
+    write_documents(folder / "clean" / "val", held_back)
+    stand = Stand(folder / "out", {"clean": folder / "clean"}, [TokenizerConfig(**config)])
+    metrics = tokenizer.run(stand.context)
+    return load_encoding(stand.out), metrics, stand
+
+
+def test_characters_are_those_of_both_sides_but_not_of_conversations(tmp_path: Path) -> None:
+    encoding, metrics, _ = made(tmp_path, ["anna", "bela"], ["zoé"], pairs=("QX",), kind="char")
+    assert encoding.characters == sorted("anbelzoé")
+    assert metrics == {"vocab_size": 9, "bytes_per_token": round(4 / 3, 4)}
+
+
+def test_more_characters_than_asked_for_name_the_size_that_fits(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="8 characters and the start are more than vocab_size 8") as caught:
+        made(tmp_path, ["abcd"], ["efgh"], kind="char", vocab_size=8)
+    assert caught.value.hint and "--set tokenizer.vocab_size=9" in caught.value.hint
+
+
+def test_characters_can_come_from_a_text_and_then_no_corpus_is_needed(tmp_path: Path) -> None:
+    text = tmp_path / "out" / "input.txt"
+    text.parent.mkdir()
+    text.write_bytes(b"First\r\nCitizen\n")
+    config = TokenizerConfig(kind="char", characters_from="input.txt")
+    stand = Stand(tmp_path / "out", {}, [config])
+    assert tokenizer.run(stand.context) == {"vocab_size": len(set("First\nCitizen")) + 1}
+    encoding = load_encoding(stand.out)
+    assert isinstance(encoding, CharacterEncoding) and encoding.characters == sorted(set("First\nCitizen"))
+    sections: dict[str, Section] = {"tokenizer": config}
+    assert tokenizer.spared(sections) == {"clean"}
+    before = tokenizer.fingerprint(sections, stand.out)
+    text.write_text("other", encoding="utf-8")
+    assert tokenizer.fingerprint(sections, stand.out) != before
+    text.unlink()
+    with pytest.raises(UsageError, match=r"characters_from: .*input.txt cannot be read"):
+        tokenizer.run(stand.context)
+
+
+def test_bytes_are_learnt_from_the_training_side_and_a_small_corpus_says_so(tmp_path: Path) -> None:
+    encoding, metrics, stand = made(tmp_path, [SOURCE], ["return json\n"], kind="byte_level", vocab_size=450)
+    assert encoding.tokenizer.to_str() == byte_level.train([SOURCE], 450).tokenizer.to_str()
+    ids = encoding.encode("return json\n")
+    assert metrics == {"vocab_size": 450, "bytes_per_token": round(12 / len(ids), 4)}
+    assert not stand.warned
+    *_, stand = made(tmp_path / "small", ["ab ab"], ["ab"], kind="byte_level", vocab_size=450)
+    assert stand.warned == ["the corpus has no more than 266 of the 450 pieces to learn"]
+
+
+def taken(folder: Path, base: Path, **config: Any) -> tuple[Any, dict[str, Any]]:
+    stand = Stand(base, {}, [TokenizerConfig(init_from=str(folder), **config)])
+    metrics = tokenizer.run(stand.context)
+    return load_encoding(stand.out), metrics
+
+
+def test_a_pretrained_tokenizer_is_taken_from_its_folder(tmp_path: Path) -> None:
+    theirs = byte_level.train([SOURCE], 450)
+    (tmp_path / "gpt").mkdir()
+    theirs.save(tmp_path / "gpt")
+    encoding, metrics = taken(tmp_path / "gpt", tmp_path / "out", kind="byte_level")
+    assert encoding.encode(SOURCE) == theirs.encode(SOURCE)
+    assert metrics == {"vocab_size": 450, "init_from": str(tmp_path / "gpt")}
+    sections: dict[str, Section] = {"tokenizer": TokenizerConfig(kind="byte_level", init_from="gpt")}
+    assert tokenizer.spared(sections) == {"clean"} and tokenizer.spared({"tokenizer": TokenizerConfig()}) == set()
+    before = tokenizer.fingerprint(sections, tmp_path)
+    assert [name for name, _ in before] == ["tokenizer.json", "tokenizer_config.json"]
+    (tmp_path / "gpt" / "tokenizer_config.json").write_text("{}", encoding="utf-8")
+    assert tokenizer.fingerprint(sections, tmp_path) != before
+    assert tokenizer.fingerprint({"tokenizer": TokenizerConfig()}, tmp_path) == []
+
+
+def test_a_sentencepiece_model_made_here_is_taken_as_it_is_and_no_other(tmp_path: Path) -> None:
+    from sentencepiece import SentencePieceTrainer
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "tokenizer.model").write_bytes(tokenizer_model())
+    taken(folder, tmp_path / "out")
+    assert (tmp_path / "out" / "tokenizer.model").read_bytes() == tokenizer_model()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(SOURCE.splitlines()), model_prefix=str(folder / "tokenizer"), vocab_size=400,
+        model_type="bpe", minloglevel=2,
+    )  # fmt: skip
+    with pytest.raises(StageError, match=r"tokenizer.model lacks <bos> <eos> <pad> <\|im_start\|>"):
+        taken(folder, tmp_path / "other")
+    with pytest.raises(StageError, match=r"neither tokenizer.json nor vocab.json"):
+        taken(folder, tmp_path / "third", kind="byte_level")
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"version": "9"}', "\0"])
+def test_a_damaged_tokenizer_file_is_told_by_name(tmp_path: Path, content: str) -> None:
+    (tmp_path / "gpt").mkdir()
+    (tmp_path / "gpt" / "tokenizer.json").write_text(content, encoding="utf-8")
+    with pytest.raises(StageError, match=r"tokenizer.init_from: .*gpt: "):
+        taken(tmp_path / "gpt", tmp_path / "out", kind="byte_level")

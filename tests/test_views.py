@@ -73,6 +73,19 @@ def test_the_status_shows_artifacts_and_the_holder(toy: Toy, shown: Any) -> None
     assert told["locked_by"] is None and [row["stage"] for row in told["stages"]] == ["words", "count", "page"]
 
 
+def test_stages_left_out_are_one_line(toy: Toy, shown: Any) -> None:
+    views.plan(list(toy.runner(last="words").plan()), toy.config(), left_out=("count", "page"), json=False)
+    assert shown()[2:] == ["left out, as nothing here needs it: count page"]
+    views.plan(list(toy.runner(last="words").plan()), toy.config(), left_out=("count", "page"), json=True)
+    assert shown()["left_out"] == ["count", "page"]
+    toy.store.write_run({"run": 1, "stages": {}, "left_out": ["words", "count"]})
+    views.status(history.status(toy.road, toy.store), toy.store, json=False)
+    lines = shown()
+    assert lines[1].startswith("page ") and lines[2:] == ["left out, as nothing here needs it: words count"]
+    views.status(history.status(toy.road, toy.store), toy.store, json=True)
+    assert shown()["left_out"] == ["words", "count"]
+
+
 def test_the_log_shows_every_run(toy: Toy, shown: Any) -> None:
     toy.run()
     toy.run("count.steps=6")
@@ -110,6 +123,8 @@ def test_a_config_shows_every_value_with_its_origin(toy: Toy, shown: Any) -> Non
     assert ["count.pause", "0.001", "--set"] in [line.split() for line in lines]
     assert ["page.title", '"Words"', f"{toy.path}:9"] in [line.split() for line in lines]
     assert lines[-1] == f"{toy.path} is valid"
+    views.config(toy.config("until=count"), json=False)
+    assert ["until", '"count"', "--set"] in [line.split() for line in shown()]
     views.config(loaded, json=True)
     assert shown() == {"profile": "cpu", "config": loaded.values(), "origins": dict(loaded.origins)}
 

@@ -90,7 +90,8 @@ def run(context: Context) -> Metrics:
         )
     for line in record.told():
         context.say(line)
-    context.say(f"closest across: {found.similarity:.2f}, {found.held_back} and {found.training}")
+    if found.held_back:
+        context.say(f"closest across: {found.similarity:.2f}, {found.held_back} and {found.training}")
     similarity = {"highest": round(found.similarity, 4), "val": found.compared[0], "train": found.compared[1]}
     return {**record.metrics(), "similarity": similarity}
 
@@ -289,9 +290,14 @@ def normalise(text: str, *, code: bool) -> str:
 
 
 def normalise_document(document: Document) -> Document:
-    """The document with its text, or that of its messages, in normal form: itself, where it was so before."""
+    """The document with its text, or that of its messages, in normal form: itself, where it was so before.
+
+    One that was a line among others has no line end.
+    """
     if not document.messages:
         text = normalise(document.text, code=document.kind == "code")
+        if "line" in document.meta:
+            text = text.rstrip("\n")
         return document if text == document.text else replace(document, text=text)
     messages = tuple(
         {"role": message["role"], "content": normalise(message["content"], code=True).rstrip("\n")}

@@ -168,7 +168,7 @@ def read_texts(file: tuple[Path, Entry]) -> Texts:
     kinds: Counter[str] = Counter()
     characters = pages = code_blocks = 0
     try:
-        for part in read_file(path, entry["path"]):
+        for part in read_file(path, entry["path"], lines=entry.get("lines", False)):
             if isinstance(part, Unreadable):
                 reasons.append(str(part))
                 continue

@@ -71,7 +71,8 @@ def run(context: Context) -> Metrics:
             attribution = source.attribution or taken.copyright or opened.author
             about = {"source": source.name, "license": source.license, "attribution": attribution}
             for path, sha256 in taken.files:
-                write_file({"file": f"files/{index:03d}/{path}", **about, "path": path, "sha256": sha256})
+                how = {"lines": True} if source.lines else {}
+                write_file({"file": f"files/{index:03d}/{path}", **about, "path": path, "sha256": sha256, **how})
             for path, reason in taken.left_out:
                 write_left_out({"source": source.name, "path": path, "reason": reason})
             kept = [f"licenses/{index:03d}/{path}" for path in taken.licences]

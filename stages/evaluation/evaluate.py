@@ -15,7 +15,7 @@ from pipeline.stage import Context, Metrics, Section, Stage
 from stages.corpus.documents import read_documents
 from stages.release.runtime import Runtime
 from stages.tokens.chat import Message, with_system
-from stages.tokens.encoding import SentencePieceEncoding, load_encoding
+from stages.tokens.encoding import Encoding, load_encoding
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,7 +91,7 @@ def trained_logits(folder: Path) -> tuple[Logits, int]:
 
 
 def validation_windows(
-    folder: Path, encoding: SentencePieceEncoding, tokens: int, context_length: int
+    folder: Path, encoding: Encoding, tokens: int, context_length: int
 ) -> tuple[list[list[int]], int]:
     """Validation texts cut into windows of at most `context_length` + 1 ids, each led by `<bos>`, and their bytes.
 
@@ -128,9 +128,7 @@ def score(logits: Logits, windows: Sequence[Sequence[int]], size: int, advance: 
     }
 
 
-def answer(
-    runtime: Runtime, encoding: SentencePieceEncoding, messages: Sequence[Message], config: EvaluateConfig, seed: int
-) -> str:
+def answer(runtime: Runtime, encoding: Encoding, messages: Sequence[Message], config: EvaluateConfig, seed: int) -> str:
     """What a GGUF in llama.cpp says next in a conversation; nothing where the conversation fills the context."""
     ids, _ = encoding.encode_chat(messages, prompt=True)
     if len(ids) >= runtime.context_length:

@@ -35,6 +35,8 @@ def model_card(
 ) -> str:
     """Markdown with the front matter that the HuggingFace Hub reads."""
     model = shape["model"]
+    start = model.get("init_from")
+    origin = f"from {start} (whose own terms go with it)" if start else "from nothing"
     data = "\n".join(f"| {_cell(source.name)} | {_cell(source.terms)} | {source.documents} |" for source in sources)
     rows = "\n".join(f"| {entry['file']} | {quant} | {size(entry['bytes'])} |" for quant, entry in files.items())
     return f"""---
@@ -46,9 +48,9 @@ tags: [gguf]
 
 # {name}
 
-A small language model, trained from nothing on the sources below.
+A small language model, trained {origin} on the sources below.
 
-Llama architecture: d_model {model["d_model"]}, {model["n_layers"]} layers, {model["n_heads"]} heads
+{_architecture(model)} architecture: d_model {model["d_model"]}, {model["n_layers"]} layers, {model["n_heads"]} heads
 ({model["n_kv_heads"]} for keys and values), d_ff {model["d_ff"]}, vocabulary {shape["vocab_size"]},
 context {shape["context_length"]} tokens.
 
@@ -82,6 +84,13 @@ In transformers, text that may hold the spelling of a special token (`<bos>`) is
 
 It knows what its few sources say and nothing else. It makes mistakes: read and test its code before a board runs it.
 """
+
+
+def _architecture(model: Mapping[str, Any]) -> str:
+    """The name of the stock architecture that the files have."""
+    if model["architecture"] == "gpt2":
+        return "GPT-2"
+    return "Qwen3" if model["qk_norm"] else "Llama"
 
 
 def _cell(text: str) -> str:

@@ -23,7 +23,7 @@ from stages.release.modelfile import Modelfile, create_command
 from stages.release.notices import notices
 from stages.release.quantize import QUANTS, fallbacks, quantize, read_shapes
 from stages.release.runtime import Runtime
-from stages.tokens.encoding import SentencePieceEncoding, load_encoding
+from stages.tokens.encoding import Encoding, load_encoding
 
 PREFERRED = ("q4_k_m", "q5_k_m", "q6_k", "q8_0", "q4_0", "f16", "bf16", "f32")
 SUMS = "SHA256SUMS"
@@ -105,6 +105,7 @@ def _write_texts(
 ) -> None:
     shape = json.loads((context.inputs["finetune"] / "model.json").read_bytes())
     system = json.loads((context.inputs["tokenize"] / "meta.json").read_bytes())["system"]
+    roles = json.loads((context.inputs["convert"] / "tokenizer_config.json").read_bytes())
     license_text = "Trained on:\n" + "".join(
         f"- {source.name}: {source.terms}; {source.documents} documents\n" for source in sources
     )
@@ -115,6 +116,7 @@ def _write_texts(
         temperature=config.temperature,
         system=system,
         license=license_text,
+        eos=roles["eos_token"],
     )
     texts = {
         "Modelfile": modelfile.render(),
@@ -148,9 +150,10 @@ def combined_license(sources: Iterable[Source]) -> str:
 def prove(gguf: Path, inputs: Any, *, documents: Iterable[Document]) -> dict[str, Any]:
     """Compare the F16 file in llama.cpp with the training model: token ids, and the likeliest next token.
 
-    Raises StageError where any token id differs on the validation documents, or the likeliest token clearly does in
-    more than one place of a hundred: then tensors are in the wrong place, and the model would talk fluent nonsense.
-    Two tokens that are as likely but for ROUNDING may change places.
+    Raises StageError where any token id differs on the validation documents, where a text does not start with exactly
+    one start of text, or where the likeliest token clearly differs in more than one place of a hundred: then tensors
+    are in the wrong place, and the model would talk fluent nonsense. Two tokens that are as likely but for ROUNDING may
+    change places.
     """
     import torch
 
@@ -178,13 +181,15 @@ def prove(gguf: Path, inputs: Any, *, documents: Iterable[Document]) -> dict[str
     }
 
 
-def check_tokens(runtime: Runtime, encoding: SentencePieceEncoding, texts: Iterable[str]) -> int:
-    """How many ids were compared between llama.cpp and SentencePiece; StageError where any differs."""
+def check_tokens(runtime: Runtime, encoding: Encoding, texts: Iterable[str]) -> int:
+    """How many ids were compared between llama.cpp and the trainer's tokenizer; StageError where any differs."""
     compared = 0
     for text in texts:
         ours = encoding.encode(text)
         if ours != runtime.tokenize(text):
             raise StageError(f"export: llama.cpp gives other token ids for {text[:60]!r}…")
+        if runtime.tokenize(text, add_special=True) != [encoding.bos_id, *ours]:
+            raise StageError(f"export: llama.cpp does not give {text[:60]!r}… the one start of text that training gave")
         compared += len(ours)
     return compared
 
@@ -228,7 +233,7 @@ def _is_published(target: Path, wanted: bytes) -> bool:
 
 STAGE = Stage(
     name="export",
-    version=2,
+    version=3,
     module=__name__,
     run=run,
     sections={"export": ExportConfig},

@@ -20,7 +20,7 @@ PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Modelfile:
-    """What a Modelfile says; `gguf` is a file name beside it."""
+    """What a Modelfile says; `gguf` is a file name beside it, `eos` the token that ends a text."""
 
     gguf: str
     context_length: int
@@ -28,6 +28,7 @@ class Modelfile:
     temperature: float
     system: str
     license: str
+    eos: str = EOS
 
     def render(self) -> str:
         """The text, by github.com/ollama/ollama, docs/modelfile.md. llama.cpp adds BOS, so TEMPLATE has none."""
@@ -36,7 +37,7 @@ class Modelfile:
             "num_predict": str(self.num_predict),
             "temperature": f"{self.temperature:g}",
         }
-        stops = "".join(f'PARAMETER stop "{stop}"\n' for stop in (CHAT_END, CHAT_START, EOS))
+        stops = "".join(f'PARAMETER stop "{stop}"\n' for stop in (CHAT_END, CHAT_START, self.eos))
         return (
             f"FROM ./{self.gguf}\n\n"
             f'TEMPLATE """{OLLAMA_TEMPLATE}"""\n\n'

@@ -15,11 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.release.gguf import ReleaseError, replacing, start_tensors
+from stages.release.architectures import POSITIONS
+from stages.release.errors import ReleaseError
+from stages.release.gguf import replacing, start_tensors
 from stages.release.runtime import quantize_rows
 
 if TYPE_CHECKING:
     from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, ReaderTensor
+
+
+ARCHITECTURES = ("llama", "qwen3", "gpt2")  # those whose mixes are known to be llama-quantize's
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Quant:
 
     file_type: int  # general.file_type of the GGUF (llama_ftype in llama.h)
     matrix: str  # type of most matrices
-    sensitive: str  # type of attn_v and ffn_down in the layers that `_is_sensitive` picks
+    sensitive: str  # type of attn_v (or attn_qkv) and ffn_down in the layers that `_is_sensitive` picks
     output: str  # type of the output matrix, or of the embedding that stands in for it
 
 
@@ -90,9 +95,10 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 def quantize(source: Path, destination: Path, quant: str) -> None:
     """Write the F32, F16 or BF16 GGUF `source` to `destination`, its matrices quantised by the mix `quant`.
 
-    All metadata is copied but `general.file_type`; vectors (norms) stay float32. One tensor at a time is in
-    memory. Raises ValueError for an unknown `quant`, ReleaseError for a source that is quantised already or
-    no GGUF of a Llama, and RuntimeUnavailable where the types need llama.cpp and it is missing.
+    All metadata is copied but `general.file_type`; vectors (norms, biases) and positions stay float32. One tensor at
+    a time is in memory. Raises ValueError for an unknown `quant`, ReleaseError for a source that is quantised already
+    or no GGUF of an architecture that is known here, and RuntimeUnavailable where the types need llama.cpp and it is
+    missing.
     """
     from gguf import GGMLQuantizationType, GGUFWriter
     from gguf.quants import dequantize, quant_shape_to_byte_shape
@@ -102,7 +108,7 @@ def quantize(source: Path, destination: Path, quant: str) -> None:
     shapes = {tensor.name: _shape(tensor) for tensor in reader.tensors}
     types = {name: GGMLQuantizationType[kind] for name, kind in tensor_types(shapes, quant).items()}
     with replacing(destination) as partial, ThreadPoolExecutor(os.cpu_count()) as pool:
-        writer = GGUFWriter(partial, "llama")
+        writer = GGUFWriter(partial, _architecture(reader))
         try:
             _copy_metadata(reader, writer, file_type)
             for tensor in reader.tensors:
@@ -134,12 +140,12 @@ def _encode(values: NDArray[np.float32], kind: GGMLQuantizationType, pool: Threa
 
 def _wanted_types(shapes: Mapping[str, tuple[int, ...]], mix: Quant) -> dict[str, str]:
     """The mix before anything is known of row lengths: {name: type}."""
-    n_layers = sum(name.endswith(".attn_v.weight") for name in shapes)
+    n_layers = sum(name.endswith(".ffn_down.weight") for name in shapes)
     last = "output.weight" if "output.weight" in shapes else "token_embd.weight"
     wanted = {}
     for name, shape in shapes.items():
-        layer = re.fullmatch(r"blk\.(\d+)\.(?:attn_v|ffn_down)\.weight", name)
-        if len(shape) == 1:
+        layer = re.fullmatch(r"blk\.(\d+)\.(?:attn_v|attn_qkv|ffn_down)\.weight", name)
+        if len(shape) == 1 or name == POSITIONS:
             wanted[name] = "F32"
         elif name == last:
             wanted[name] = mix.output
@@ -171,12 +177,16 @@ def _open(path: Path) -> GGUFReader:
 
     try:
         reader = GGUFReader(path)
-        architecture = reader.fields["general.architecture"].contents()
+        architecture = _architecture(reader)
     except (OSError, ValueError, LookupError) as error:
         raise ReleaseError(f"{path}: not a readable GGUF: {error}") from None
-    if architecture != "llama":
-        raise ReleaseError(f"{path}: architecture {architecture!r}; the mixes are those of llama")
+    if architecture not in ARCHITECTURES:
+        raise ReleaseError(f"{path}: architecture {architecture!r}; mixes are known for {', '.join(ARCHITECTURES)}")
     return reader
+
+
+def _architecture(reader: GGUFReader) -> str:
+    return str(reader.fields["general.architecture"].contents())
 
 
 def _copy_metadata(reader: GGUFReader, writer: GGUFWriter, file_type: int) -> None:

@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.release.gguf import ReleaseError
+from stages.release.errors import ReleaseError
 
 PACKAGE = "xllamacpp"
 BATCH = 512  # tokens per call of llama_decode: bounds the compute buffer, which holds logits for each of them

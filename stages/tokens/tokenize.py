@@ -1,12 +1,16 @@
-"""Write the files that training reads: ids with one `<eos>` after each document, and conversations with a mask."""
+"""Write the files that training reads: ids with one `<eos>` after each document, and conversations with a mask.
+
+Or take such files as nanoGPT writes them, and add what training wants to know of them.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -14,8 +18,10 @@ from pydantic import Field
 from pipeline.errors import StageError
 from pipeline.stage import Context, Metrics, Section, Stage
 from stages.corpus.documents import Document, read_documents
+from stages.tokens import bins
+from stages.tokens.characters import shown
 from stages.tokens.chat import with_system
-from stages.tokens.encoding import FIM_MARKERS, SentencePieceEncoding, load_encoding
+from stages.tokens.encoding import FIM_MARKERS, Encoding, UnknownCharacters, load_encoding
 from stages.tokens.fim import near_middle
 
 # Training reads windows of context_length tokens wherever they fall: a gap with its surroundings in half of that lies
@@ -24,44 +30,74 @@ FIM_SHARE = 2
 
 
 class TokenizeConfig(Section):
-    """`system` is what a chat starts with in Ollama; half of the conversations learn with it and half without."""
+    """`system` is what a chat starts with in Ollama; half of the conversations learn with it and half without.
+
+    `from_bins` is a folder with nanoGPT's own `train.bin` and `val.bin`, which are taken instead of the documents.
+    """
 
     context_length: Annotated[int, Field(ge=8, le=131_072, multiple_of=8)] = 512
     system: str = "You are a helpful assistant that writes MicroPython code."
+    from_bins: str = ""
+    foreign_names: ClassVar[Mapping[str, str]] = {
+        "block_size": "context_length", "max_seq_len": "context_length", "max_seq_length": "context_length",
+        "sequence_len": "context_length", "n_positions": "context_length",
+    }  # fmt: skip
 
 
 def run(context: Context) -> Metrics:
     config = context.section(TokenizeConfig)
-    context_length = config.context_length
     encoding = load_encoding(context.inputs["tokenizer"])
-    sides = {"train": context.inputs["augment"], "val": context.inputs["clean"] / "val"}
-    metrics: dict[str, Any] = {"vocab_size": encoding.vocab_size, "context_length": context_length}
-    for side, folder in sides.items():
-        total = sum(1 for _ in read_documents(folder))
-        with context.progress(total, "documents") as bar:
-            texts = _advancing((d for d in read_documents(folder) if d.kind != "pair"), bar)
-            pairs = _advancing((d for d in read_documents(folder) if d.kind == "pair"), bar)
-            metrics[side] = write_texts(context.out, side, texts, encoding, fim_room=context_length // FIM_SHARE)
-            metrics[f"{side}_pairs"] = write_pairs(context.out, side, pairs, encoding, config)
-    for side in sides:
-        if metrics[side]["tokens"] <= context_length:
+    sides = _take_bins(context, config, encoding) if config.from_bins else _encode(context, config, encoding)
+    for side in bins.SIDES:
+        if sides[side]["tokens"] <= config.context_length:
             raise StageError(
-                f"tokenize: {metrics[side]['tokens']} {side} tokens are too few for context_length {context_length}",
+                f"tokenize: {sides[side]['tokens']} {side} tokens are too few for context_length "
+                f"{config.context_length}",
                 hint="add documents, raise clean.val_fraction, or lower tokenize.context_length",
             )
     meta = {
         "vocab_size": encoding.vocab_size,
-        "context_length": context_length,
-        "dtype": id_type(encoding.vocab_size).name,
+        "context_length": config.context_length,
+        "dtype": "uint16" if config.from_bins else id_type(encoding.vocab_size).name,
         "bos_id": encoding.bos_id,
         "eos_id": encoding.eos_id,
         "pad_id": encoding.pad_id,
         "system": config.system,
-        "sides": {name: value for name, value in metrics.items() if isinstance(value, dict)},
+        "sides": sides,
     }
     (context.out / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
-    context.say(f"{metrics['train']['tokens']:,} tokens for training, {metrics['val']['tokens']:,} for validation")
-    return metrics
+    context.say(f"{sides['train']['tokens']:,} tokens for training, {sides['val']['tokens']:,} for validation")
+    return {"vocab_size": encoding.vocab_size, "context_length": config.context_length, **sides}
+
+
+def _encode(context: Context, config: TokenizeConfig, encoding: Encoding) -> dict[str, dict[str, int]]:
+    """The documents of each side as ids; its conversations, unless the tokenizer cannot say them."""
+    found = {}
+    for side, folder in zip(bins.SIDES, (context.inputs["augment"], context.inputs["clean"] / "val"), strict=True):
+        total = sum(1 for _ in read_documents(folder))
+        with context.progress(total, "documents") as bar:
+            texts = _advancing((d for d in read_documents(folder) if d.kind != "pair"), bar)
+            pairs = _advancing((d for d in read_documents(folder) if d.kind == "pair"), bar)
+            room = config.context_length // FIM_SHARE
+            found[side] = write_texts(context.out, side, texts, encoding, fim_room=room)
+            if not encoding.chats and (silent := sum(1 for _ in pairs)):
+                context.warn(f"left out {silent:,} {side} conversations: a char tokenizer cannot say them")
+            found[f"{side}_pairs"] = write_pairs(context.out, side, pairs, encoding, config)
+    return found
+
+
+def _take_bins(context: Context, config: TokenizeConfig, encoding: Encoding) -> dict[str, dict[str, int]]:
+    found = {}
+    for side, path in zip(bins.SIDES, bins.files(bins_folder(config, context.base)), strict=True):
+        found[side] = bins.take(path, context.out, side, encoding)
+        found[f"{side}_pairs"] = write_pairs(context.out, side, [], encoding, config)
+        context.say(f"{path}: {found[side]['tokens']:,} tokens in {found[side]['documents']:,} documents")
+    return found
+
+
+def bins_folder(config: TokenizeConfig, base: Path) -> Path:
+    """Where `from_bins` leads; a relative one starts at the project's folder."""
+    return base / Path(config.from_bins).expanduser()
 
 
 def id_type(vocab_size: int) -> np.dtype[Any]:
@@ -70,34 +106,50 @@ def id_type(vocab_size: int) -> np.dtype[Any]:
 
 
 def write_texts(
-    folder: Path, side: str, documents: Iterable[Document], encoding: SentencePieceEncoding, *, fim_room: int
+    folder: Path, side: str, documents: Iterable[Document], encoding: Encoding, *, fim_room: int
 ) -> dict[str, int]:
     """`<side>.bin` (ids) and `<side>.idx` (int64 start of each document); counts documents, tokens and bytes.
 
     A document with a gap (`meta["fim"]`) is written as prefix, suffix and middle, of about `fim_room` tokens at most.
+    Raises StageError where there are characters that the tokenizer does not know, with all of them counted.
     """
     starts, tokens, size = [], 0, 0
+    unknown: Counter[str] = Counter()
+    first = ""
     with (folder / f"{side}.bin").open("wb") as file:
         for document in documents:
-            parts = _with_gap(document, encoding, fim_room)
-            ids = [*(encoding.encode_fim(*parts) if parts else encoding.encode(document.text)), encoding.eos_id]
+            try:
+                parts = _with_gap(document, encoding, fim_room)
+                ids = [*(encoding.encode_fim(*parts) if parts else encoding.encode(document.text)), encoding.eos_id]
+            except UnknownCharacters as error:
+                unknown.update(error.counts)
+                first = first or f"{document.source}/{document.path}"
+                continue
             np.asarray(ids, dtype=id_type(encoding.vocab_size)).tofile(file)
             starts.append(tokens)
             tokens += len(ids)
             size += len("".join(parts or document.text).encode())
+    if unknown:
+        raise StageError(
+            f"tokenize: the {side} documents have characters that the tokenizer does not know, first in {first}: "
+            f"{shown(unknown)}",
+            hint="leave tokenizer.characters_from and augment.methods unset, or take tokenizer.kind: byte_level",
+        )
     np.asarray(starts, dtype="<i8").tofile(folder / f"{side}.idx")
     return {"documents": len(starts), "tokens": tokens, "bytes": size}
 
 
-def _with_gap(document: Document, encoding: SentencePieceEncoding, room: int) -> tuple[str, str, str] | None:
+def _with_gap(document: Document, encoding: Encoding, room: int) -> tuple[str, str, str] | None:
     if "fim" not in document.meta:
         return None
+    if not encoding.fills:
+        raise StageError("tokenize: a char tokenizer cannot say gaps", hint="leave fim out of augment.methods")
     start, end = document.meta["fim"]
     return near_middle(document.text, start, end, room - len(FIM_MARKERS), lambda line: len(encoding.encode(line)))
 
 
 def write_pairs(
-    folder: Path, side: str, documents: Iterable[Document], encoding: SentencePieceEncoding, config: TokenizeConfig
+    folder: Path, side: str, documents: Iterable[Document], encoding: Encoding, config: TokenizeConfig
 ) -> dict[str, int]:
     """`<side>_pairs.bin`, `.idx` and `.mask` (uint8, 1 on what the assistant says).
 
@@ -127,6 +179,21 @@ def _advancing(documents: Iterable[Document], bar: Any) -> Iterator[Document]:
         bar.advance()
 
 
+def fingerprint(sections: Mapping[str, Section], base: Path) -> Any:
+    """Size and time of change of the files that are taken."""
+    config = sections["tokenize"]
+    assert isinstance(config, TokenizeConfig)
+    found = [path.stat() for path in bins.files(bins_folder(config, base))] if config.from_bins else []
+    return [[stat.st_size, stat.st_mtime_ns] for stat in found]
+
+
+def spared(sections: Mapping[str, Section]) -> frozenset[str]:
+    """Files that are taken as they are need no documents."""
+    config = sections["tokenize"]
+    assert isinstance(config, TokenizeConfig)
+    return frozenset({"augment", "clean"} if config.from_bins else ())
+
+
 STAGE = Stage(
     name="tokenize",
     version=2,
@@ -134,4 +201,6 @@ STAGE = Stage(
     run=run,
     sections={"tokenize": TokenizeConfig},
     needs=("augment", "clean", "tokenizer"),
+    fingerprint=fingerprint,
+    spared=spared,
 )

@@ -1,68 +1,110 @@
-"""Checkpoints of a training run: weights, optimizer, random state and counters, written whole or not at all."""
+"""Checkpoints of a training run: weights, averages, optimizer and counters, written whole or not at all.
+
+A step's random numbers are drawn from (seed, step), so that there is no random state to keep.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from pipeline.console import size
+from pipeline.errors import StageError
+from pipeline.hardware import free_bytes
 from pipeline.store import canonical, sha256_file, write_atomic
-from stages.training.model import load_weights, weights
-from stages.training.networks.network import Network
 
-KEEP = 2
+SPARE_BYTES = 16 * 2**20
+Parts = Mapping[str, Mapping[str, Tensor]]
 
 
 @dataclass
 class State:
-    """Where a run stands: steps done, tokens learnt from, seconds spent, best validation loss (nats per token)."""
+    """Where a run stands.
+
+    `tokens` learnt from, `seconds` spent, `best_loss` (nats per token) at `best_step`; `micro_batch` is smaller than
+    configured after running out of memory, 0 before the first step; `skipped` are the last steps passed over and
+    `rollbacks` how often the run went back; `shift` steps of data are passed over since; `loss_mean` and
+    `loss_variance` follow the training loss.
+    """
 
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
     best_loss: float = float("inf")
     best_step: int = 0
+    micro_batch: int = 0
+    skipped: list[int] = field(default_factory=list)
+    rollbacks: int = 0
+    shift: int = 0
+    loss_mean: float = 0.0
+    loss_variance: float = 0.0
 
 
-def save(folder: Path, model: Network, optimizer: torch.optim.Optimizer, state: State) -> Path:
-    """Write `step-001500/` below the folder and remove all but the newest checkpoints."""
+def save(folder: Path, parts: Parts, state: State, *, keep: int = 2) -> Path:
+    """Write `step-001500/` with a safetensors file for each part, and remove all but the newest `keep` checkpoints.
+
+    Raises StageError, with the older checkpoints untouched, where the disk has no room for it.
+    """
     final = folder / f"step-{state.step:06d}"
     partial = folder / f".{final.name}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_file(weights(model), partial / "model.safetensors")
-    save_file(_optimizer_tensors(optimizer), partial / "optimizer.safetensors")
+    _require_space(folder, sum(tensor_bytes(tensors.values()) for tensors in parts.values()))
+    for name, tensors in parts.items():
+        save_file(dict(tensors), partial / f"{name}.safetensors")
     sums = {path.name: sha256_file(path) for path in sorted(partial.glob("*.safetensors"))}
     told = {"state": asdict(state), "sha256": {"state": _state_sum(asdict(state)), **sums}}
     write_atomic(partial / "state.json", json.dumps(told, indent=1).encode())
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
-    for old in _by_step(folder)[:-KEEP]:
+    for old in _by_step(folder)[:-keep]:
         shutil.rmtree(old)
     return final
 
 
-def load_newest(folder: Path, model: Network, optimizer: torch.optim.Optimizer, warn: Callable[[str], None]) -> State:
-    """Put a run back to its newest whole checkpoint; a damaged one is named and passed over. A fresh State if none."""
+def load_newest(
+    folder: Path, load: Callable[[Parts], None], warn: Callable[[str], None], *, before: int | None = None
+) -> State | None:
+    """Give the parts of the newest whole checkpoint to `load` and return its state; None where there is none.
+
+    A checkpoint that is damaged, or that `load` refuses with ValueError, is named and passed over for the one before.
+    With `before` only checkpoints of earlier steps count.
+    """
     for path in reversed(_by_step(folder)):
         try:
             told = json.loads((path / "state.json").read_bytes())
             for name, digest in told["sha256"].items():
                 if digest != (_state_sum(told["state"]) if name == "state" else sha256_file(path / name)):
                     raise ValueError(f"{name} does not match its checksum")
-            load_weights(model, path / "model.safetensors")
-            _restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
-            return State(**told["state"])
+            state = State(**told["state"])
+            if before is not None and state.step >= before:
+                continue
+            load({Path(name).stem: load_file(path / name) for name in told["sha256"] if name != "state"})
+            return state
         except (OSError, ValueError, KeyError, TypeError) as error:
             warn(f"{path.name} is damaged ({error}); trying the one before")
-    return State()
+    return None
+
+
+def tensor_bytes(tensors: Sequence[Tensor] | Any) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    free = free_bytes(folder)
+    if free < needed + SPARE_BYTES:
+        raise StageError(
+            f"no room for a checkpoint of {size(needed)} in {folder.parent.resolve()}: {size(free)} are free",
+            hint="pipeline gc  frees old artifacts; the same command then goes on from the last checkpoint",
+        )
 
 
 def _by_step(folder: Path) -> list[Path]:
@@ -72,29 +114,3 @@ def _by_step(folder: Path) -> list[Path]:
 
 def _state_sum(state: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(state)).hexdigest()
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimizer's state and the random state as named tensors."""
-    found = {"random.cpu": torch.get_rng_state()}
-    for index, cuda in enumerate(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else ()):
-        found[f"random.cuda.{index}"] = cuda
-    for number, values in optimizer.state_dict()["state"].items():
-        found |= {f"{number}.{name}": value.detach().cpu().contiguous() for name, value in values.items()}
-    return found
-
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    cuda = []
-    for name, tensor in sorted(tensors.items()):
-        head, _, rest = name.partition(".")
-        if head != "random":
-            state.setdefault(int(head), {})[rest] = tensor
-        elif rest == "cpu":
-            torch.set_rng_state(tensor)
-        else:
-            cuda.append(tensor)
-    if cuda and torch.cuda.device_count() == len(cuda):
-        torch.cuda.set_rng_state_all(cuda)
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.stage import Context, Metrics, Stage
+from pipeline.stage import Context, Metrics, Section, Stage
+from stages.training.sample import speaker
 from stages.training.settings import TrainingConfig
 
 
@@ -24,11 +26,12 @@ def run(context: Context) -> Metrics:
     import torch
 
     from stages.training import loop
-    from stages.training.data import PairBatches
+    from stages.training.data import PairBatches, read_meta
     from stages.training.model import SHAPE, WEIGHTS, load_model
 
     config = context.section(FinetuneConfig)
-    batches = PairBatches(context.inputs["tokenize"], batch_size=int(config.batch_size), seed=context.seed)
+    sequences = config.sequences_per_step(read_meta(context.inputs["tokenize"]).context_length)
+    batches = PairBatches(context.inputs["tokenize"], seed=context.seed, sequences_per_step=sequences)
     if not batches.train or not config.max_steps:
         context.say("no instruction pairs: the pretrained model is passed on" if config.max_steps else "max_steps is 0")
         for name in (SHAPE, WEIGHTS):
@@ -36,21 +39,34 @@ def run(context: Context) -> Metrics:
         return {"steps": 0}
     model = load_model(context.inputs["pretrain"])
     torch.manual_seed(context.seed)
-    epochs = batches.epochs(config.max_steps * config.gradient_accumulation)
+    epochs = batches.epochs(config.max_steps * sequences)
     context.say(f"{len(batches.train)} conversations, {epochs:.1f} epochs")
-    metrics = loop.train(context, model, batches, config)
+    speak = None
+    if config.sample_prompts:
+        folder, tokens = context.inputs["tokenizer"], config.sample_tokens
+        speak = speaker(folder, config.sample_prompts, chat=True, max_tokens=tokens, seed=context.seed)
+    metrics = loop.train(context, model, batches, config, speak=speak)
     measured = "validation loss" if batches.val else "no conversation is held back; training loss"
     context.say(f"{measured} {metrics['val_loss']:.3f} on the answers, perplexity {metrics['perplexity']:.2f}")
     return {**metrics, "epochs": round(epochs, 3)}
 
 
+def spared(sections: Mapping[str, Section]) -> frozenset[str]:
+    """Without prompts to answer nobody reads the tokenizer."""
+    config = sections["finetune"]
+    assert isinstance(config, FinetuneConfig)
+    return frozenset() if config.sample_prompts else frozenset({"tokenizer"})
+
+
 STAGE = Stage(
     name="finetune",
-    version=1,
+    version=2,
     module=__name__,
     run=run,
     sections={"finetune": FinetuneConfig},
-    needs=("pretrain", "tokenize"),
+    needs=("pretrain", "tokenize", "tokenizer"),
+    spared=spared,
     seeded=True,
     resumable=True,
+    parallel=True,
 )

@@ -4,217 +4,429 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NoReturn, cast
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
+from pipeline.console import size
 from pipeline.errors import StageError
-from pipeline.hardware import fast_bf16
+from pipeline.hardware import fast_bf16, memory_bytes
 from pipeline.stage import Context, Metrics, ProgressBar
 from pipeline.store import write_atomic
-from stages.training import checkpoint
+from stages.training import checkpoint, guard
+from stages.training.checkpoint import Parts, State
+from stages.training.compiling import prepare
 from stages.training.data import Batch, Batches
-from stages.training.model import save_model
+from stages.training.ema import Ema
+from stages.training.memory import MemoryPlan, plan
+from stages.training.model import fill, held, require_fit, save_model
 from stages.training.networks.network import Network
-from stages.training.optim import learning_rate_at, make_optimizer
-from stages.training.settings import TrainingConfig
+from stages.training.optim import make_optimizer
+from stages.training.parallel import Group
+from stages.training.prefetch import Prefetcher
+from stages.training.recompute import recompute_blocks
+from stages.training.records import METRICS, SAMPLES, TIMING, Record, Records
+from stages.training.schedule import learning_rate_at
+from stages.training.settings import Precision, TrainingConfig
+from stages.training.speed import flops_per_token, peak_flops
 
-LOG = "metrics.jsonl"
 CALMER = "lower learning_rate or raise warmup_steps"
+SMALLER = "set activation_checkpointing: true, optimizer: adamw-8bit with precision: bf16, or a smaller model"
+POINTS = 100
+WORTH_MEASURING = 1e12  # operations of a run from which half a second for the device's peak is little
+Speaker = Callable[[Network], list[Record]]
 
 
-def train(context: Context, model: Network, batches: Batches, config: TrainingConfig) -> Metrics:
+def train(
+    context: Context,
+    network: Network,
+    batches: Batches,
+    config: TrainingConfig,
+    *,
+    bytes_per_token: float | None = None,
+    speak: Speaker | None = None,
+) -> Metrics:
     """Train until `max_steps` and leave the weights of the best validation loss in `model.safetensors`.
 
     Goes on from the newest checkpoint in `context.out` if there is one, with the same result as an uninterrupted run.
-    Raises StageError when the loss or a gradient is not finite, Interrupted after saving when a signal came.
+    `bytes_per_token` of the validation text turns its loss into bits per byte; `speak` writes samples with the network
+    at each evaluation. Raises StageError when the numbers break down for good, Interrupted after saving when a signal
+    came.
     """
-    return Trainer(context, model, batches, config).run()
+    with Group.from_environment() as group:
+        return Trainer(context, network, batches, config, group, bytes_per_token=bytes_per_token, speak=speak).run()
 
 
 class Trainer:
     """One training run: what it works on, and where it stands."""
 
-    def __init__(self, context: Context, model: Network, batches: Batches, config: TrainingConfig) -> None:
-        self.context, self.batches, self.config = context, batches, config
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = model.to(self.device)
-        self.optimizer = make_optimizer(
-            model,
-            learning_rate=config.learning_rate,
-            weight_decay=config.weight_decay,
-            betas=(config.beta1, config.beta2),
-        )
-        self.folder = context.out / ".checkpoints"
-        # Trying the compiled model draws random numbers for dropout, so the random state is restored after it.
-        self.forward: Callable[[Tensor], Tensor] = self._compiled() if config.compile is True else model
-        self.state = checkpoint.load_newest(self.folder, model, self.optimizer, context.warn)
-        self.saved_step = self.state.step
+    def __init__(
+        self,
+        context: Context,
+        network: Network,
+        batches: Batches,
+        config: TrainingConfig,
+        group: Group,
+        *,
+        bytes_per_token: float | None = None,
+        speak: Speaker | None = None,
+    ) -> None:
+        self.context, self.batches, self.config, self.group = context, batches, config, group
+        self.bytes_per_token, self.speak = bytes_per_token, speak
+        self.device, self.network = group.device, network
         self.precision = resolve_precision(config.precision, self.device)
-        self.validation = batches.validation()
+        if self.precision == "bf16":
+            for parameter in network.parameters():
+                parameter.data = parameter.data.bfloat16()
+        self.sequences = config.sequences_per_step(network.context_length)
+        planned = self._planned()
+        if planned.activation_checkpointing:
+            recompute_blocks(network)
+        self.module = group.wrap(network.to(self.device), config.distributed, self.precision, fits=not planned.advice)
+        self.optimizer = make_optimizer(network, config)
+        self.ema = Ema(network, config.ema) if config.ema else None
+        self.folder = context.out / ".checkpoints"
+        self.records = Records(context.out)
+        self.state = checkpoint.load_newest(self.folder, self._load, context.warn) or State()
+        self.saved_step = self.state.step
+        self.state.micro_batch = self.state.micro_batch or planned.micro_batch
+        self.flops = flops_per_token(network.config, network.vocab_size, network.context_length)
+        flops = self.flops * config.max_steps * self.sequences * network.context_length
+        matrices = torch.float32 if self.precision == "fp32" else torch.bfloat16
+        self.peak = peak_flops(self.device, matrices) if flops > WORTH_MEASURING else None
+        self.loss = prepare(
+            self.module,
+            False if group.sharded else config.compile,
+            device=self.device,
+            precision=self.precision,
+            warn=context.warn,
+            say=context.say,
+            flops=flops,
+        )
+        self.validation = batches.validation(self.state.micro_batch)
+        self.feed: Prefetcher | None = None
         self.val_loss = math.nan
 
     def run(self) -> Metrics:
-        config, state = self.config, self.state
-        if state.step:
-            self.context.say(f"going on from step {state.step}")
-        self._keep_log_until(state.step)
+        config = self.config
+        if self.state.step:
+            self.context.say(f"going on from step {self.state.step}")
+        self._only_first(self.records.keep_until, self.state.step)
         saved = time.monotonic()
-        with self.context.progress(config.max_steps, "steps") as bar, self.context.deferred_interrupts() as interrupted:
-            bar.advance(state.step)
-            while state.step < config.max_steps and not interrupted():
-                began = time.monotonic()
-                record = self._step()
-                state.seconds += time.monotonic() - began
-                if state.step % config.eval_every == 0 or state.step == config.max_steps:
-                    self._evaluate(record)
-                self._log(record)
-                self._show(bar, record)
-                if time.monotonic() - saved >= 60 * config.checkpoint_every_minutes:
-                    self._save()
-                    saved = time.monotonic()
+        self._feed_from(self.state.step)
+        with (
+            self.context.progress(config.max_steps, "steps") as bar,
+            self.group.interrupts(self.context) as interrupted,
+        ):
+            bar.advance(self.state.step)
+            try:
+                while self.state.step < config.max_steps and not interrupted():
+                    began = time.monotonic()
+                    record = self._step()
+                    seconds = time.monotonic() - began
+                    self.state.seconds += seconds
+                    if self.state.step % config.eval_every == 0 or self.state.step == config.max_steps:
+                        self._evaluate(record)
+                    self._only_first(self.records.write, METRICS, record)
+                    self._show(bar, record, seconds)
+                    if self.group.agree(self._checkpoint_is_due(saved)):
+                        self._save()
+                        saved = time.monotonic()
+            finally:
+                self._stop_feeding()
             self._save()
             if interrupted():
-                self.context.say(f"saved step {state.step} of {config.max_steps}")
+                self.context.say(f"saved step {self.state.step} of {config.max_steps}")
         return self._metrics()
 
-    def _step(self) -> dict[str, Any]:
-        """One optimizer step over `gradient_accumulation` micro-batches; losses are summed and divided once.
-
-        Dividing by the targets of the whole step makes accumulation equal to one large batch, also with masks.
-        """
-        config, state = self.config, self.state
-        rate = learning_rate_at(
-            state.step,
-            peak=config.learning_rate,
-            minimum=config.min_lr,
-            warmup_steps=config.warmup_steps,
-            max_steps=config.max_steps,
+    def _planned(self) -> MemoryPlan:
+        """How a step is cut up for the memory that is there; a warning where it does not fit."""
+        network, cuda = self.network, self.device.type == "cuda"
+        planned = plan(
+            network.config,
+            self.config.model_copy(update={"precision": self.precision}),
+            network.vocab_size,
+            network.context_length,
+            torch.cuda.mem_get_info(self.device)[0] if cuda else memory_bytes(),
+            device=self.device.type,
+            compiled=self.config.compile is True or (self.config.compile == "auto" and cuda),
+            processes=self.group.size,
         )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        first = state.step * config.gradient_accumulation
-        micro = [self.batches.batch(first + index) for index in range(config.gradient_accumulation)]
-        counted = sum(batch.counted for batch in micro)
-        self.model.train()
-        total = torch.zeros((), device=self.device)
-        for batch in micro:
-            loss = self._loss_sum(batch) / max(counted, 1)
-            loss.backward()  # type: ignore[no-untyped-call]
+        if planned.advice and self.group.size == 1:
+            self.context.warn(f"this may not fit into memory: {planned.advice}")
+        return planned
+
+    def _step(self) -> Record:
+        """One optimizer step, or one passed over where its loss or gradient is not finite twice."""
+        state = self.state
+        assert self.feed is not None
+        micro = next(self.feed)
+        for again in (True, False):
+            micro, loss, norm = self._gradients(micro)
+            if math.isfinite(loss) and math.isfinite(norm):
+                return self._learn(loss, norm, self.sequences * self.network.context_length)
+            found = f"loss {loss}, gradient norm {norm}"
+            self.context.warn(f"step {state.step + 1}: {found}; {'taken again' if again else 'passed over'}")
+            if again:
+                self.optimizer.zero_grad()
+                self._note(state.step, "not finite, step taken again", found)
+        return self._pass_over(micro, loss, norm)
+
+    def _gradients(self, micro: list[Batch]) -> tuple[list[Batch], float, float]:
+        """The gradients of a step; its micro-batches (smaller if memory ran out), loss and norm of the gradient."""
+        while True:
+            try:
+                return micro, *self._backward(micro)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not _out_of_memory(error) or self.group.size > 1:
+                    raise
+                if self.state.micro_batch == 1:
+                    raise StageError("out of memory with one sequence at a time", hint=SMALLER) from error
+            micro = self._halved()
+
+    def _backward(self, micro: list[Batch]) -> tuple[float, float]:
+        """Losses are summed and divided once, by the targets of the whole step.
+
+        That makes accumulation, and several processes, equal to one large batch, also with masks. What dropout draws
+        is a function of (seed, step): a step taken again, or by a resumed run, is the same step.
+        """
+        self.group.seed(self.context.seed, self.state.step)
+        counted = max(self.group.total(sum(batch.counted for batch in micro)), 1)
+        self.network.train()
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for index, batch in enumerate(micro):
+            with self.group.accumulating(self.module, last=index == len(micro) - 1):
+                loss = self.loss(batch.inputs, batch.targets, batch.documents) / counted
+                loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip)
-        self._require_finite(float(total), float(norm))
+        norm = self.group.clip(self.network.parameters(), self.config.grad_clip)
+        told = torch.stack([self.group.sum(total), norm.double()]).tolist()
+        return told[0], told[1]
+
+    def _learn(self, loss: float, norm: float, tokens: int) -> Record:
+        state = self.state
+        rate = learning_rate_at(state.step, self.config)
+        self.optimizer.set_learning_rate(rate)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
+        if self.ema:
+            self.ema.update()
         state.step += 1
-        state.tokens += sum(batch.inputs.numel() for batch in micro)
-        return {"step": state.step, "loss": float(total), "learning_rate": rate, "grad_norm": float(norm)}
+        state.tokens += tokens
+        if guard.spike(state, loss):
+            self.context.warn(f"step {state.step}: the loss leapt to {loss:.3f}")
+            self._note(state.step, "loss leapt", f"{loss:.4f}")
+        return {"step": state.step, "loss": loss, "learning_rate": rate, "grad_norm": norm}
 
-    def _loss_sum(self, batch: Batch) -> Tensor:
-        """Cross-entropy summed over the targets that count, in nats."""
-        with self._autocast():
-            logits = self.forward(batch.inputs.to(self.device))
-        targets = batch.targets.to(self.device)
-        if batch.mask is not None:
-            targets = targets.masked_fill(~batch.mask.to(self.device), -100)
-        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="sum", ignore_index=-100)
+    def _pass_over(self, micro: list[Batch], loss: float, norm: float) -> Record:
+        """Leave a step out; where too many have to be, go back to a checkpoint from before the first of them."""
+        state = self.state
+        if guard.skip(state):
+            found = guard.evidence(self.network, micro, step=state.step + 1, loss=loss, norm=norm)
+            self.optimizer.zero_grad()
+            earlier = (
+                checkpoint.load_newest(self.folder, self._load, self.context.warn, before=state.skipped[0])
+                if state.rollbacks < guard.MAX_ROLLBACKS
+                else None
+            )
+            if earlier is None:
+                self._give_up(found)
+            self._go_back(earlier)
+        else:
+            self.optimizer.zero_grad()
+            state.step += 1
+        return {"step": state.step, "event": "passed over", "found": f"loss {loss}, gradient norm {norm}"}
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+    def _go_back(self, earlier: State) -> None:
+        failed = self.state.step + 1
+        self.state = guard.roll_back(self.state, earlier)
+        self.context.warn(f"going back to step {earlier.step} and on with other data")
+        self._save(anew=True)
+        self._only_first(self.records.keep_until, earlier.step)
+        self._note(earlier.step, "went back", f"from step {failed}")
+        self._feed_from(self.state.step)
 
-    def _require_finite(self, loss: float, norm: float) -> None:
-        if math.isfinite(loss) and math.isfinite(norm):
-            return
-        self._save()
+    def _give_up(self, found: dict[str, Any]) -> NoReturn:
+        self._only_first(write_atomic, self.context.out / guard.EVIDENCE, json.dumps(found, indent=1).encode())
         raise StageError(
-            f"step {self.state.step + 1}: loss {loss}, gradient norm {norm}; the weights are untouched",
+            f"step {found['step']}: loss {found['loss']}, gradient norm {found['grad_norm']}, again and again; "
+            f"what is known of it is in {self.context.out / guard.EVIDENCE}",
             hint=CALMER,
         )
 
+    def _halved(self) -> list[Batch]:
+        """The same step in smaller micro-batches, and so the next ones: memory ran out."""
+        state = self.state
+        self.optimizer.zero_grad()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        state.micro_batch = (state.micro_batch + 1) // 2
+        cut = f"micro-batches of {state.micro_batch}, {math.ceil(self.sequences / state.micro_batch)} of them a step"
+        self.context.warn(f"step {state.step + 1}: out of memory; going on with {cut}")
+        self._note(state.step, "out of memory", cut)
+        self.validation = self.batches.validation(state.micro_batch)
+        self._feed_from(state.step + 1)
+        return [batch.to(self.device) for batch in self._cut(state.step + state.shift)]
+
+    def _feed_from(self, step: int) -> None:
+        self._stop_feeding()
+        self.feed = Prefetcher(self._cut, step + self.state.shift, self.device)
+
+    def _stop_feeding(self) -> None:
+        if self.feed:
+            self.feed.close()
+
+    def _cut(self, number: int) -> list[Batch]:
+        """This process's share of the data of that number, in micro-batches."""
+        first, count = self.group.rows(number * self.sequences, self.sequences)
+        size = self.state.micro_batch
+        return [self.batches.rows(first + start, min(size, count - start)) for start in range(0, count, size)]
+
     @torch.no_grad()
-    def _evaluate(self, record: dict[str, Any]) -> None:
-        """Validation loss; keeps the weights when it is the best so far."""
-        if not self.validation:
+    def _evaluate(self, record: Record) -> None:
+        """Validation loss of the weights and of their average; keeps the better where it is the best so far."""
+        self.network.eval()
+        if self.validation:
+            self._judge(record)
+        elif "loss" in record:
             self._keep(record["loss"])
-            return
-        self.model.eval()
-        losses = [float(self._loss_sum(batch)) for batch in self.validation]
-        self.val_loss = math.fsum(losses) / max(sum(batch.counted for batch in self.validation), 1)
+        if self.speak and self.group.first and not self.group.sharded:
+            for sample in self.speak(self.network):
+                self.records.write(SAMPLES, {"step": self.state.step, **sample})
+
+    def _judge(self, record: Record) -> None:
+        record["val_loss"] = self._validate()
+        self._keep_if_best(record["val_loss"])
+        self.val_loss = record["val_loss"]
+        if self.ema:
+            with self.ema.swapped():
+                record["val_loss_ema"] = self._validate()
+                self._keep_if_best(record["val_loss_ema"])
+            self.val_loss = min(self.val_loss, record["val_loss_ema"])
         if not math.isfinite(self.val_loss):
             raise StageError(f"step {self.state.step}: validation loss {self.val_loss}", hint=CALMER)
-        record["val_loss"] = self.val_loss
-        if self.val_loss < self.state.best_loss:
-            self._keep(self.val_loss)
+        if self.bytes_per_token:
+            record["bits_per_byte"] = self.val_loss / math.log(2) / self.bytes_per_token
+
+    def _validate(self) -> float:
+        """Mean loss over the validation batches, which the processes share."""
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        counted = 0
+        for batch, counts in self.group.share(self.validation):
+            shown = batch.to(self.device)
+            loss = self.loss(shown.inputs, shown.targets, shown.documents)
+            if counts:
+                total += loss
+                counted += batch.counted
+        return float(self.group.sum(total)) / max(self.group.total(counted), 1)
+
+    def _keep_if_best(self, loss: float) -> None:
+        if loss < self.state.best_loss:
+            self._keep(loss)
 
     def _keep(self, loss: float) -> None:
         self.state.best_loss, self.state.best_step = loss, self.state.step
-        save_model(self.context.out, self.model)
+        kept = self.group.whole(held(self.network))
+        self._only_first(save_model, self.context.out, self.network, kept)
 
-    def _save(self) -> None:
+    def _save(self, *, anew: bool = False) -> None:
         """Write a checkpoint, unless this step has one."""
-        if self.saved_step != self.state.step:
-            checkpoint.save(self.folder, self.model, self.optimizer, self.state)
+        if self.saved_step != self.state.step or anew:
+            whole = self.group.whole
+            parts = {"model": whole(held(self.network)), "optimizer": whole(self.optimizer.tensors())}
+            if self.ema:
+                parts["ema"] = whole(self.ema.tensors())
+            if self.group.first:
+                checkpoint.save(self.folder, parts, self.state, keep=self.config.keep_checkpoints)
             self.saved_step = self.state.step
 
-    def _compiled(self) -> Callable[[Tensor], Tensor]:
-        """torch.compile, or the plain model where it does not work (it needs a C++ compiler or Triton)."""
-        try:
-            compiled: Callable[[Tensor], Tensor] = torch.compile(self.model)
-            with torch.no_grad():
-                compiled(self.batches.batch(0).inputs.to(self.device))
-            return compiled
-        except Exception as error:
-            self.context.warn(f"torch.compile does not work here ({type(error).__name__}); training goes on without it")
-            return self.model
+    def _load(self, parts: Parts) -> None:
+        """Take over a checkpoint; ValueError, with nothing changed, where it does not fit this run."""
+        if ("ema" in parts) != (self.ema is not None):
+            raise ValueError("it was made with other averaging of the weights")
+        require_fit(self.network, parts["model"])
+        own = dict(self.network.named_parameters())
+        states = {name: own.get(name.rpartition(".")[0], tensor) for name, tensor in parts["optimizer"].items()}
+        self.optimizer.load(self.group.shares(parts["optimizer"], states))
+        fill(self.network, self.group.shares(parts["model"], own))
+        if self.ema:
+            self.ema.load(self.group.shares(parts["ema"], own))
 
-    def _log(self, record: dict[str, Any]) -> None:
-        with (self.context.out / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+    def _checkpoint_is_due(self, saved: float) -> bool:
+        """Asked after each step; the first process's clock counts for all."""
+        every = self.config.checkpoint_every_steps
+        timely = time.monotonic() - saved >= 60 * self.config.checkpoint_every_minutes
+        return self.group.first and (timely or bool(every and self.state.step % every == 0))
 
-    def _keep_log_until(self, step: int) -> None:
-        """Drop lines that a killed run wrote after its last checkpoint: those steps come again."""
-        path = self.context.out / LOG
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        kept = []
-        for line in lines:
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError):
-                continue
-        write_atomic(path, "".join(kept).encode())
+    def _only_first(self, write: Callable[..., Any], *arguments: Any) -> None:
+        if self.group.first:
+            write(*arguments)
 
-    def _show(self, bar: ProgressBar, record: dict[str, Any]) -> None:
-        rate = self.state.tokens / max(self.state.seconds, 1e-9)
-        validation = "" if math.isnan(self.val_loss) else f"  val {self.val_loss:.3f}"
-        note = f"loss {record['loss']:.3f}{validation}  lr {record['learning_rate']:.1e}  {rate:,.0f} tok/s"
-        bar.advance(1, note)
+    def _note(self, step: int, event: str, found: str) -> None:
+        self._only_first(self.records.write, METRICS, {"step": step, "event": event, "found": found})
+
+    def _show(self, bar: ProgressBar, record: Record, seconds: float) -> None:
+        state = self.state
+        pace = self.sequences * self.network.context_length / max(seconds, 1e-9)
+        timing = {"step": state.step, "seconds": round(seconds, 4), "tokens_per_second": round(pace, 1)}
+        if self.peak:
+            timing["mfu"] = round(pace * self.flops / self.peak / self.group.size, 4)
+        timing["memory"] = peak_memory(self.device)
+        self._only_first(self.records.write, TIMING, timing)
+        if "loss" not in record:
+            return
+        rate = state.tokens / max(state.seconds, 1e-9)
+        parts = [f"loss {record['loss']:.3f}"]
+        if not math.isnan(self.val_loss):
+            parts.append(f"val {self.val_loss:.3f}")
+        parts += [f"lr {record['learning_rate']:.1e}", f"grad {record['grad_norm']:.2f}", f"{rate:,.0f} tok/s"]
+        if self.peak:
+            parts.append(f"MFU {rate * self.flops / self.peak / self.group.size:.0%}")
+        bar.advance(1, "  ".join([*parts, size(timing["memory"])]))
 
     def _metrics(self) -> Metrics:
         state = self.state
+        rate = state.tokens / max(state.seconds, 1e-9)
         return {
             "steps": state.step,
             "tokens": state.tokens,
             "best_step": state.best_step,
             "val_loss": round(state.best_loss, 6),
             "perplexity": round(math.exp(min(state.best_loss, 700)), 4),
-            "tokens_per_second": round(state.tokens / max(state.seconds, 1e-9), 1),
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "tokens_per_second": round(rate, 1),
+            "mfu": round(rate * self.flops / self.peak / self.group.size, 4) if self.peak else None,
+            "peak_memory": peak_memory(self.device),
+            "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "precision": self.precision,
+            "micro_batch": state.micro_batch,
+            "processes": self.group.size,
+            "rollbacks": state.rollbacks,
+            "pace": self.records.pace(POINTS),
             "device": torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu",
         }
 
 
-def resolve_precision(wanted: str, device: torch.device) -> str:
+def resolve_precision(wanted: str, device: torch.device) -> Precision:
     """`auto` as what it stands for on the device."""
     if wanted != "auto":
-        return wanted
+        return cast(Precision, wanted)
     fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else fast_bf16()
     return "bf16-mixed" if fast else "fp32"
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that training has held so far: of the card, or of this process where there is none."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

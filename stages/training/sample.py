@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from pipeline.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
+    from stages.tokens.encoding import Encoding
     from stages.training.networks.network import Network
 
 
@@ -64,19 +65,10 @@ def draw(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) -
     return int(torch.multinomial(chances / chances.sum(), 1, generator=generator))
 
 
-def stream_text(
-    folders: Mapping[str, Path],
-    stage: str,
-    prompt: str,
-    *,
-    chat: bool,
-    max_tokens: int,
-    sampling: Sampling,
-    seed: int,
-) -> Iterator[str]:
-    """Yield the text as it comes, the prompt first unless it is a chat.
+def load_trained(folders: Mapping[str, Path], stage: str = "") -> tuple[Encoding, Network]:
+    """Tokenizer and weights of a run, `folders` being its artifacts by stage.
 
-    `folders` are the artifacts of a run by stage. Raises UsageError where the run has no weights of that stage.
+    Raises UsageError where the run has no weights of that stage; without one, those of the last stage are taken.
     """
     trained = [name for name in ("finetune", "pretrain") if name in folders and stage in ("", name)]
     if not trained or "tokenizer" not in folders:
@@ -84,22 +76,83 @@ def stream_text(
             f"the newest trained run has no {stage or 'trained'} weights; --stage is pretrain or finetune",
             hint="pipeline log",
         )
-    from stages.tokens.chat import CHAT_END
     from stages.tokens.encoding import load_encoding
     from stages.training.model import load_model
 
-    encoding, model = load_encoding(folders["tokenizer"]), load_model(folders[trained[0]])
-    if chat:
-        ids, _ = encoding.encode_chat([{"role": "user", "content": prompt}], prompt=True)
-    else:
-        ids = [encoding.bos_id, *encoding.encode(prompt)]
+    return load_encoding(folders["tokenizer"]), load_model(folders[trained[0]])
+
+
+def stream_text(
+    encoding: Encoding, model: Network, prompt: str = "", *, chat: bool, max_tokens: int, sampling: Sampling, seed: int
+) -> Iterator[str]:
+    """Yield the text as it comes, the prompt first unless it is a chat; without a prompt a text from its start.
+
+    Raises UsageError for a prompt that the tokenizer cannot say.
+    """
+    ids = prompt_ids(encoding, prompt, chat=chat)
+    if prompt and not chat:
         yield prompt
-    stop = frozenset({encoding.eos_id, encoding.token_id(CHAT_END)})
-    tokens: list[int] = []
-    shown = ""
-    for token in generate(model, ids, max_tokens=max_tokens, sampling=sampling, stop=stop, seed=seed):
-        tokens.append(token)
-        text = encoding.decode(tokens)
+    waiting: list[int] = []
+    for token in generate(model, ids, max_tokens=max_tokens, sampling=sampling, stop=encoding.stops, seed=seed):
+        waiting.append(token)
+        text = encoding.decode(waiting)
         if not text.endswith("\ufffd"):  # the bytes of one character can be several tokens
-            yield text[len(shown) :]
-            shown = text
+            yield text
+            waiting = []
+
+
+def stream_samples(
+    encoding: Encoding,
+    model: Network,
+    prompt: str = "",
+    *,
+    samples: int,
+    chat: bool,
+    max_tokens: int,
+    sampling: Sampling,
+    seed: int,
+) -> Iterator[str]:
+    """Yield several texts, each ended by a line end and drawn with a seed of its own: `seed`, `seed` + 1, …
+
+    Where a text has several lines, a line `---` parts it from the next.
+    """
+    for number in range(samples):
+        long = False
+        for text in stream_text(
+            encoding, model, prompt, chat=chat, max_tokens=max_tokens, sampling=sampling, seed=seed + number
+        ):
+            long = long or "\n" in text
+            yield text
+        yield "\n---\n" if long and number + 1 < samples else "\n"
+
+
+def prompt_ids(encoding: Encoding, prompt: str, *, chat: bool) -> list[int]:
+    """The ids that a text or an answer goes on from."""
+    from stages.tokens.encoding import UnknownCharacters
+
+    if chat and not encoding.chats:
+        raise UsageError("this tokenizer has no chat format", hint="pipeline sample  without --chat")
+    try:
+        if chat:
+            return encoding.encode_chat([{"role": "user", "content": prompt}], prompt=True)[0]
+        return [encoding.bos_id, *encoding.encode(prompt)]
+    except UnknownCharacters as error:
+        raise UsageError(str(error), hint="start with other characters, or with none") from error
+
+
+def speaker(
+    folder: Path, prompts: Sequence[str], *, chat: bool, max_tokens: int, seed: int
+) -> Callable[[Network], list[dict[str, str]]]:
+    """A function that lets a network go on from each prompt, or answer it, always drawing the same random numbers."""
+    from stages.tokens.encoding import load_encoding
+
+    encoding = load_encoding(folder)
+
+    def speak(network: Network) -> list[dict[str, str]]:
+        texts = (
+            stream_text(encoding, network, prompt, chat=chat, max_tokens=max_tokens, sampling=Sampling(), seed=seed)
+            for prompt in prompts
+        )
+        return [{"prompt": prompt, "text": "".join(text)} for prompt, text in zip(prompts, texts, strict=True)]
+
+    return speak

@@ -12,7 +12,7 @@ from stages.corpus.readers.html import read_html
 from stages.corpus.readers.notebook import read_notebook
 from stages.corpus.readers.pairs import read_pair_lines
 from stages.corpus.readers.part import Part, Reader, Unreadable, encodable
-from stages.corpus.readers.plain import read_markdown, read_text
+from stages.corpus.readers.plain import read_lines, read_markdown, read_text
 from stages.corpus.readers.python import read_python, spdx_licence
 from stages.corpus.readers.rst import read_rst
 from stages.corpus.readers.stubs import read_stub
@@ -32,16 +32,19 @@ MARKUP = (".htm", ".html", ".md", ".rst", ".txt")
 PRELOAD = ("stages.corpus.readers.warm",)
 
 
-def read_file(path: Path, name: str) -> Iterator[Part | Unreadable]:
+def read_file(path: Path, name: str, *, lines: bool = False) -> Iterator[Part | Unreadable]:
     """The texts of a file and the reasons for what was left out of it; `name` is its path in its source.
 
-    Raises Unreadable where nothing can be had from it. A file of an unknown format is read as plain text.
+    Raises Unreadable where nothing can be had from it. A file of an unknown format is read as plain text. With `lines`
+    each line of a `.txt` file is a text.
     """
     suffix = PurePosixPath(name).suffix.lower()
     if suffix == ".pdf":
         parts: Iterator[Part | Unreadable] = iter([_pdf(path)])
     elif suffix == ".pyi":
         parts = read_stub(path.read_bytes(), name)
+    elif suffix == ".txt" and lines:
+        parts = read_lines(path.read_bytes())
     else:
         parts = READERS.get(suffix, read_text)(path.read_bytes())
     stated = _stated(path) if suffix in MARKUP else None

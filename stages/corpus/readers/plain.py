@@ -16,6 +16,13 @@ def read_text(data: bytes) -> Iterator[Part]:
     yield Part(decoded(data), "docs")
 
 
+def read_lines(data: bytes) -> Iterator[Part]:
+    """Each line that is not blank, without its end and the blanks around it; `meta["line"]` is its number, from 1."""
+    for number, line in enumerate(decoded(data).split("\n"), 1):
+        if text := line.strip():
+            yield Part(text, "docs", {"line": number})
+
+
 def read_markdown(data: bytes) -> Iterator[Part]:
     """Markdown without its front matter, HTML comments and MDX imports; all else, code above all, is kept."""
     yield Part(without_comments(_FRONT_MATTER.sub("", decoded(data), count=1)), "docs")

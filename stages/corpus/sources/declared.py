@@ -70,12 +70,16 @@ Patterns = Annotated[tuple[str, ...], Field(strict=False)]
 
 
 class Source(Section):
-    """What all kinds have. Patterns match paths below the source; `*` matches `/` as well."""
+    """What all kinds have. Patterns match paths below the source; `*` matches `/` as well.
+
+    With `lines`, each line of a `.txt` file is a document of its own: names, proverbs, sayings.
+    """
 
     license: Annotated[str, AfterValidator(_licence)]
     attribution: str = ""
     include: Patterns = ("*",)
     exclude: Patterns = ()
+    lines: bool = False
     foreign_names: ClassVar[Mapping[str, str]] = {
         "path": "folder", "dir": "folder", "directory": "folder", "pypi": "package", "pip": "package",
         "repo": "git", "repository": "git", "rev": "commit", "revision": "commit", "ref": "commit", "tag": "commit",

@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.training.networks.network import Network
+from stages.training.networks.layers import Dropout, RMSNorm, attention, rotary_tables, rotate, swiglu
+from stages.training.networks.network import Network, causal_mask
 from stages.training.shape import ModelConfig
 
 
 class Llama(Network):
     """A decoder of Llama's architecture (Touvron et al. 2023, arXiv 2302.13971; GQA: Ainslie et al. 2023, 2305.13245).
 
-    Q, K and V are one matrix and so are gate and up: fewer, larger multiplications. `convert` splits them.
+    Q, K and V are one matrix and so are gate and up: fewer, larger multiplications. `convert` splits them. With
+    `qk_norm` it is Qwen3's (Yang et al. 2025, arXiv 2505.09388): the vector of each query and key head is normed.
     """
 
     def __init__(self, config: ModelConfig, vocab_size: int, context_length: int) -> None:
         super().__init__(config, vocab_size, context_length)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = RMSNorm(config.d_model, config.norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.cos: Tensor
         self.sin: Tensor
         cos, sin = rotary_tables(config.head_dim, context_length, config.rope_theta)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
-        self._initialise()
-
-    def _initialise(self) -> None:
-        """N(0, 0.02); matrices that write to the residual stream are scaled by 1/√(2·n_layers) (GPT-2)."""
-        for name, parameter in self.named_parameters():
-            if parameter.dim() < 2:
-                continue
-            residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
-            std = 0.02 / math.sqrt(2 * self.config.n_layers) if residual else 0.02
-            nn.init.normal_(parameter, mean=0.0, std=std)
+        self.draw_weights(residual=("attention.output.weight", "feed_forward.down.weight"))
 
     def hidden(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
         length = tokens.shape[1]
+        mask = None if documents is None else causal_mask(documents)
         x = self.dropout(self.embedding(tokens))
         cos, sin = self.cos[:length], self.sin[:length]
         for block in self.blocks:
-            x = block(x, cos, sin)
+            x = block(x, cos, sin, mask)
         normed: Tensor = self.norm(x)
         return normed
 
@@ -58,7 +48,7 @@ class Llama(Network):
 
 
 class Block(nn.Module):
-    """Pre-norm attention and feed-forward, each added to the residual stream."""
+    """Pre-norm attention and feed-forward, each added to the residual stream, after dropout."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -66,11 +56,11 @@ class Block(nn.Module):
         self.attention = Attention(config)
         self.feed_forward_norm = RMSNorm(config.d_model, config.norm_eps)
         self.feed_forward = FeedForward(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """(batch, time, d_model) to the same."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), cos, sin))
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(batch, time, d_model) to the same; `mask` says who sees whom, None: everything before."""
+        x = x + self.dropout(self.attention(self.attention_norm(x), cos, sin, mask))
         output: Tensor = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
         return output
 
@@ -80,23 +70,18 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.n_heads, self.n_kv_heads, self.head_dim = config.n_heads, config.n_kv_heads, config.head_dim
-        self.attention_dropout = config.dropout
-        rows = (config.n_heads + 2 * config.n_kv_heads) * config.head_dim
-        self.qkv = nn.Linear(config.d_model, rows, bias=False)
+        self.heads, self.head_dim = (config.n_heads, config.n_kv_heads, config.n_kv_heads), config.head_dim
+        self.qkv = nn.Linear(config.d_model, sum(self.heads) * config.head_dim, bias=False)
         self.output = nn.Linear(config.n_heads * config.head_dim, config.d_model, bias=False)
+        self.q_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None) -> Tensor:
         """(batch, time, d_model) to the same."""
-        batch, time, _ = x.shape
-        heads = self.qkv(x).view(batch, time, -1, self.head_dim).transpose(1, 2)
-        q, k, v = heads.split([self.n_heads, self.n_kv_heads, self.n_kv_heads], dim=1)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        if self.n_kv_heads != self.n_heads:
-            k, v = (t.repeat_interleave(self.n_heads // self.n_kv_heads, dim=1) for t in (k, v))
-        dropout = self.attention_dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
-        output: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, time, -1))
+        q, k, v = self.qkv(x).unflatten(-1, (-1, self.head_dim)).split(self.heads, dim=2)
+        scale = self.head_dim**-0.5  # of the scores; here it costs no pass over them
+        q, k = rotate(self.q_norm(q), cos * scale, sin * scale), rotate(self.k_norm(k), cos, sin)
+        output: Tensor = self.output(attention(q, k, v, mask).flatten(2))
         return output
 
 
@@ -110,37 +95,5 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, time, d_model) to the same."""
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
-        output: Tensor = self.down(F.silu(gate) * up)
+        output: Tensor = self.down(swiglu(self.gate_up(x)))
         return output
-
-
-class RMSNorm(nn.Module):
-    """x / √(mean(x²) + eps) · weight over the last dimension (Zhang & Sennrich 2019, arXiv 1910.07467)."""
-
-    def __init__(self, size: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(…, size) to the same."""
-        return F.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
-
-
-def rotary_tables(head_dim: int, length: int, theta: float) -> tuple[Tensor, Tensor]:
-    """cos and sin, (length, head_dim) each, of RoPE's angles t·theta^(−2i/head_dim) (Su et al. 2021, arXiv 2104.09864).
-
-    The frequencies are laid out twice in a row, as HuggingFace's Llama pairs value i with value i + head_dim/2.
-    """
-    frequencies = theta ** -(torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
-    angles = torch.outer(torch.arange(length, dtype=torch.float32), frequencies)
-    angles = torch.cat([angles, angles], dim=-1)
-    return angles.cos(), angles.sin()
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn (batch, heads, time, head_dim) by the angles of each position, in float32."""
-    first, second = x.float().chunk(2, dim=-1)
-    turned = torch.cat([-second, first], dim=-1)
-    return (x.float() * cos + turned * sin).to(x.dtype)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 
+import torch
 from torch import Tensor, nn
 
 from stages.training.shape import ModelConfig
@@ -25,7 +28,7 @@ class Network(nn.Module, ABC):
         """What the output matrix is applied to, (batch, time, d_model), for token ids (batch, time).
 
         time is at most `context_length`. `documents` (batch, time) numbers the documents that share a row: a token sees
-        only its own. None: a row is one document.
+        only its own, as if it stood in a row alone. None: a row is one document.
         """
 
     def forward(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
@@ -36,3 +39,32 @@ class Network(nn.Module, ABC):
     def row_parts(self, name: str) -> tuple[int, ...]:
         """The rows of each matrix that lie stacked in the parameter of that name; empty where it is one matrix."""
         return ()
+
+    def draw_weights(self, *, residual: Collection[str] = (), scaled: bool = True) -> None:
+        """Matrices N(0, init_std), biases zero.
+
+        The matrices whose names end with one of `residual` write to the residual stream, which grows with each: their
+        spread is divided by √(2·n_layers) if `scaled` (Radford et al. 2019, GPT-2), or they are zero by `zero_init`.
+        """
+        config = self.config
+        for name, parameter in self.named_parameters():
+            writes = name.endswith(tuple(residual))
+            if name.endswith("bias") or (writes and config.zero_init):
+                nn.init.zeros_(parameter)
+            elif parameter.dim() >= 2:
+                layers = 2 * config.n_layers if writes and scaled else 1
+                nn.init.normal_(parameter, mean=0.0, std=config.init_std / math.sqrt(layers))
+
+
+def causal_mask(documents: Tensor) -> Tensor:
+    """Which token sees which, (batch, 1, time, time): those of its own document up to itself."""
+    same = documents[:, None, :, None] == documents[:, None, None, :]
+    return same.tril()
+
+
+def places(documents: Tensor) -> Tensor:
+    """How far each token of (batch, time) stands from the start of its document."""
+    time = torch.arange(documents.shape[1], device=documents.device).expand_as(documents)
+    starts = torch.zeros_like(time)
+    starts[:, 1:] = time[:, 1:] * (documents[:, 1:] != documents[:, :-1])
+    return time - starts.cummax(dim=1).values

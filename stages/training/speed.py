@@ -1,0 +1,45 @@
+"""How much a training step computes, and how much of what the device can that is."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+
+import torch
+
+from stages.training.shape import ModelConfig
+
+
+def flops_per_token(config: ModelConfig, vocab_size: int, context_length: int) -> float:
+    """Floating-point operations of training on one token: 6 for each weight of a matrix product, and attention's.
+
+    6·N + 12·n_layers·context·n_heads·head_dim (Chowdhery et al. 2022, arXiv 2204.02311, appendix B). The output matrix
+    counts, tied or not, an embedding does not; the half of attention that is masked is not deducted.
+    """
+    heads = config.d_model * config.head_dim * 2 * (config.n_heads + config.n_kv_heads)
+    matrices = (3 if config.architecture == "llama" else 2) * config.d_model * config.d_ff
+    weights = config.n_layers * (heads + matrices) + vocab_size * config.d_model
+    return 6.0 * weights + 12.0 * config.n_layers * context_length * config.n_heads * config.head_dim
+
+
+@cache
+def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations per second that matrix products reach on the device: the best of some tries.
+
+    Measured, as the tables of vendors count other things (sparsity, boost clocks, fp16 accumulation). A fraction of a
+    second.
+    """
+    size = 8192 if device.type == "cuda" else 1536
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    product = torch.empty_like(left)
+    best, until = float("inf"), time.perf_counter() + 0.5
+    for attempt in range(1000):
+        began = time.perf_counter()
+        torch.mm(left, right, out=product)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        ended = time.perf_counter()
+        best = min(best, ended - began)
+        if attempt >= 3 and ended > until:
+            break
+    return 2.0 * size**3 / best
