@@ -56,6 +56,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     _console().print(drawn, soft_wrap=False)
 
 
+def count(number: int) -> str:
+    """How many, such as 4,192 or 25.1 M."""
+    return f"{number:,}" if number < 100_000 else f"{number / 1e6:.1f} M"
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them: 0.4 s, 12 s, 3 min 05 s, 2 h 10 min."""
     if seconds < 10:

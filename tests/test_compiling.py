@@ -176,3 +176,12 @@ def test_compiled_equals_plain(again: bool, told: Told) -> None:
         for name, gradient in plain_gradients.items():
             torch.testing.assert_close(compiled_gradients[name], gradient, rtol=1e-4, atol=1e-4, msg=name)
     assert not told.warned and len(told.said) == 2
+
+
+def test_precision_is_resolved_by_what_the_device_is_fast_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    for fast, precision in ((True, "bf16-mixed"), (False, "fp32")):
+        monkeypatch.setattr(compiling, "fast_bf16", lambda fast=fast: fast)
+        assert compiling.resolve_precision("auto", cpu) == precision
+        assert compiling.resolve_precision("fp32", cpu) == "fp32"
+        assert compiling.resolve_precision("bf16-mixed", cpu) == "bf16-mixed"

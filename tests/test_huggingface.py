@@ -276,6 +276,7 @@ def test_names_without_a_head_masks_and_half_precision_are_read() -> None:
     ours = ours_of("gpt2").float()
     plain = {name.removeprefix("transformer."): tensor.bfloat16() for name, tensor in huggingface_tensors(ours).items()}
     plain |= {f"h.{layer}.attn.bias": torch.ones(1, 1, 4, 4) for layer in range(2)}
+    plain["lm_head.weight"] = plain["wte.weight"]  # tied, and stored nevertheless
     read = our_tensors(ours.config, plain)
     assert read.keys() == ours.state_dict().keys() - {"output.weight"}
     for name, tensor in read.items():

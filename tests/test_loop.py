@@ -25,7 +25,7 @@ from pipeline.errors import Interrupted, StageError
 from pipeline.interrupts import Interrupts
 from pipeline.shards import map_ordered
 from pipeline.stage import Context, Section
-from stages.training import checkpoint, loop
+from stages.training import checkpoint
 from stages.training.data import Batch, TextBatches
 from stages.training.loop import Trainer, train
 from stages.training.model import load_model
@@ -244,15 +244,6 @@ def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> N
     network.norm.register_forward_hook(lambda module, inputs, x: x if network.training else x * math.nan)
     with pytest.raises(StageError, match="step 2: validation loss nan"):
         train(Stand(tmp_path).context, network, Fixed([random_batch(0)], [random_batch(1)]), config())
-
-
-def test_precision_is_resolved_by_what_the_device_is_fast_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = torch.device("cpu")
-    for fast, precision in ((True, "bf16-mixed"), (False, "fp32")):
-        monkeypatch.setattr(loop, "fast_bf16", lambda fast=fast: fast)
-        assert loop.resolve_precision("auto", cpu) == precision
-        assert loop.resolve_precision("fp32", cpu) == "fp32"
-        assert loop.resolve_precision("bf16-mixed", cpu) == "bf16-mixed"
 
 
 def test_bf16_keeps_master_weights_and_optimizer_in_float32(tmp_path: Path) -> None:

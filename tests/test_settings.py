@@ -77,6 +77,12 @@ def test_an_automatic_batch_keeps_the_tokens_of_a_step_and_a_stated_one_is_them(
     assert TrainingConfig(batch_size=6, gradient_accumulation=5).sequences_per_step(512) == 30
 
 
+@pytest.mark.parametrize("optimizer", ["muon", "adamw", "adafactor"])
+def test_bf16_weights_are_for_the_optimizer_that_rounds_at_random(optimizer: str) -> None:
+    assert broken_at(precision="bf16", optimizer=optimizer) == "precision"
+    assert TrainingConfig(precision="bf16", optimizer="adamw-8bit").precision == "bf16"
+
+
 def test_only_finetuning_may_take_no_step() -> None:
     assert FinetuneConfig(max_steps=0).max_steps == 0
     with pytest.raises(ValidationError):

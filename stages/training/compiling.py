@@ -10,14 +10,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.hardware import fast_bf16
 from stages.training.loss import IGNORED, chunk_loss, cross_entropy_sum
 from stages.training.networks.network import Network
+from stages.training.settings import Precision
 
 LossFunction = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
@@ -197,3 +199,11 @@ def _keep_freed_memory() -> None:
         return  # not glibc
     mallopt(M_MMAP_THRESHOLD, LARGEST_THRESHOLD)
     mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def resolve_precision(wanted: str, device: torch.device) -> Precision:
+    """`auto` as what it stands for on the device."""
+    if wanted != "auto":
+        return cast(Precision, wanted)
+    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else fast_bf16()
+    return "bf16-mixed" if fast else "fp32"

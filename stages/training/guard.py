@@ -74,3 +74,8 @@ def evidence(network: Network, batches: Iterable[Batch], *, step: int, loss: flo
         "largest_weight": max((float(p.detach().abs().max()) for _, p in named), default=0.0),
         "inputs": [batch.inputs.tolist() for batch in batches],
     }
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether this is what torch raises where memory ran out: on the CPU it has no class of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

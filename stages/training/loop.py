@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import torch
 
 from pipeline.console import size
 from pipeline.errors import StageError
-from pipeline.hardware import fast_bf16, memory_bytes
+from pipeline.hardware import memory_bytes
 from pipeline.stage import Context, Metrics, ProgressBar
 from pipeline.store import write_atomic
 from stages.training import checkpoint, guard
 from stages.training.checkpoint import Parts, State
-from stages.training.compiling import prepare
+from stages.training.compiling import prepare, resolve_precision
 from stages.training.data import Batch, Batches
 from stages.training.ema import Ema
 from stages.training.memory import MemoryPlan, plan
@@ -30,8 +29,8 @@ from stages.training.prefetch import Prefetcher
 from stages.training.recompute import recompute_blocks
 from stages.training.records import METRICS, SAMPLES, TIMING, Record, Records
 from stages.training.schedule import learning_rate_at
-from stages.training.settings import Precision, TrainingConfig
-from stages.training.speed import flops_per_token, peak_flops
+from stages.training.settings import TrainingConfig
+from stages.training.speed import flops_per_token, peak_flops, peak_memory
 
 CALMER = "lower learning_rate or raise warmup_steps"
 SMALLER = "set activation_checkpointing: true, optimizer: adamw-8bit with precision: bf16, or a smaller model"
@@ -181,7 +180,7 @@ class Trainer:
             try:
                 return micro, *self._backward(micro)
             except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _out_of_memory(error) or self.group.size > 1:
+                if not guard.out_of_memory(error) or self.group.size > 1:
                     raise
                 if self.state.micro_batch == 1:
                     raise StageError("out of memory with one sequence at a time", hint=SMALLER) from error
@@ -407,26 +406,3 @@ class Trainer:
             "pace": self.records.pace(POINTS),
             "device": torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu",
         }
-
-
-def resolve_precision(wanted: str, device: torch.device) -> Precision:
-    """`auto` as what it stands for on the device."""
-    if wanted != "auto":
-        return cast(Precision, wanted)
-    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else fast_bf16()
-    return "bf16-mixed" if fast else "fp32"
-
-
-def peak_memory(device: torch.device) -> int:
-    """The most bytes that training has held so far: of the card, or of this process where there is none."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

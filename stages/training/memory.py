@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from pipeline import hardware
-from pipeline.console import size
+from pipeline.console import count, size
 from stages.training.settings import TrainingConfig
 from stages.training.shape import ModelConfig
 
@@ -322,11 +322,11 @@ def describe(shape: ModelConfig, config: TrainingConfig, vocab_size: int, contex
         compiled=config.compile is True or (config.compile == "auto" and device == "cuda"),
     )  # fmt: skip
     tokens = config.sequences_per_step(context_length) * context_length
-    millions = shape.parameters(vocab_size, context_length) / 1e6
     listed = ", ".join(f"{name} {size(value)}" for name, value in planned.parts.items() if value)
     twice = ", activations computed twice" if planned.activation_checkpointing else ""
+    parameters = count(shape.parameters(vocab_size, context_length))
     lines = [
-        f"{millions:.1f} M parameters, {tokens:,} tokens per step, {config.max_steps:,} steps",
+        f"{parameters} parameters, {tokens:,} tokens per step, {config.max_steps:,} steps",
         f"memory about {size(planned.total)}: {listed}",
         f"micro-batches of {planned.micro_batch} sequences, {planned.accumulation} to a step{twice}",
     ]

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from pipeline.errors import StageError, UsageError
 from pipeline.store import write_atomic
+from stages.training.hub import grow_vocabulary, read_pretrained
 from stages.training.networks.gpt2 import GPT2
 from stages.training.networks.llama import Llama
 from stages.training.networks.microgpt import MicroGPT
 from stages.training.networks.network import Network
-from stages.training.pretrained import grow_vocabulary, read_pretrained
 from stages.training.shape import ModelConfig
 
 WEIGHTS, SHAPE = "model.safetensors", "model.json"

@@ -16,14 +16,16 @@ from stages.training.networks.network import Network
 from stages.training.parallel import share_of, whole
 from stages.training.settings import TrainingConfig
 
+SCALE = "scale"  # of a parameter group: its learning rate over the others'
+
 
 def make_optimizer(network: Network, config: TrainingConfig) -> Optimizers:
     """The configured optimizer of a network that is on its device, and shared out if it is to be.
 
-    Matrices decay, embeddings among them; norms and biases do not. muon moves the matrices inside the blocks, AdamW the
-    rest. The steps of adafactor (Shazeer & Stern 2018, arXiv 1804.04235) are relative to the size of the weights down
-    to a floor; it is put above that size, so that `learning_rate` means here what it does for the others. Raises
-    StageError for adafactor where parameters are shared out over processes.
+    Matrices decay, embeddings among them; norms and biases do not. The embedding may have a rate of its own. muon moves
+    the matrices inside the blocks, AdamW the rest. The steps of adafactor (Shazeer & Stern 2018, arXiv 1804.04235) are
+    relative to the size of the weights down to a floor; it is put above that size, so that `learning_rate` means here
+    what it does for the others. Raises StageError for adafactor where parameters are shared out over processes.
     """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in trained if parameter.dim() >= 2]
@@ -43,10 +45,13 @@ def make_optimizer(network: Network, config: TrainingConfig) -> Optimizers:
             )
         )
         matrices = [parameter for parameter in matrices if id(parameter) in tables]
+    embedding = network.embedding.weight
     groups: list[dict[str, Any]] = [
-        {"params": matrices, "weight_decay": decay},
+        {"params": [parameter for parameter in matrices if parameter is not embedding], "weight_decay": decay},
+        {"params": [embedding], "weight_decay": decay, SCALE: (config.embedding_learning_rate or rate) / rate},
         {"params": [parameter for parameter in trained if parameter.dim() < 2], "weight_decay": 0.0},
     ]
+    groups = [group for group in groups if group["params"]]
     match config.optimizer:
         case "muon" | "adamw":
             members.append(AdamW(groups, lr=rate, betas=betas, eps=1e-8, fused=True))
@@ -80,10 +85,10 @@ class Optimizers:
             member.zero_grad(set_to_none=True)
 
     def set_learning_rate(self, rate: float) -> None:
-        """The rate of the steps that follow, for all parameters."""
+        """The rate of the steps that follow; that of the embedding keeps its ratio to it."""
         for member in self.members:
             for group in member.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get(SCALE, 1.0)
 
     def tensors(self) -> dict[str, Tensor]:
         """A copy of the state as `<parameter>.<state>`: step counters included, whole, on the CPU, contiguous.

@@ -309,14 +309,15 @@ def _sharded(network: Network, device: torch.device, size: int, precision: str) 
     from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
     mesh = init_device_mesh(device.type, (size,))
-    half = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    # A block travels in bf16 where it computes in it, but what passes through it stays fp32, as in one process.
+    half = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
     policy = half if precision == "bf16-mixed" else MixedPrecisionPolicy()
     module = WithLoss(network)
     blocks = network.blocks
     assert isinstance(blocks, nn.ModuleList)
     for block in blocks:
         fully_shard(block, mesh=mesh, mp_policy=policy)
-    fully_shard(module, mesh=mesh, mp_policy=policy)
+    fully_shard(module, mesh=mesh)
     for part in module.modules():
         if isinstance(part, FSDPModule):
             part.set_gradient_divide_factor(1.0)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from pipeline.console import count
 from pipeline.stage import Context, Metrics, Section, Stage
 from stages.training.sample import speaker
 from stages.training.settings import TrainingConfig
@@ -39,8 +40,8 @@ def run(context: Context) -> Metrics:
     torch.manual_seed(context.seed)
     network = start_model(shape, batches.meta.vocab_size, batches.meta.context_length, context.base)
     epochs = batches.epochs(config.max_steps * config.sequences_per_step(network.context_length))
-    millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
-    context.say(f"{millions:.1f} M parameters, {epochs:.1f} epochs")
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    context.say(f"{count(parameters)} parameters, {epochs:.1f} epochs")
     speak = None
     if config.sample_prompts:
         folder, tokens = context.inputs["tokenizer"], config.sample_tokens

@@ -31,6 +31,7 @@ class TrainingConfig(Section):
     optimizer: OptimizerName = "adamw"
     schedule: Literal["cosine", "wsd"] = "cosine"
     learning_rate: Rate = 6e-4
+    embedding_learning_rate: Rate | None = None
     min_lr: Annotated[float, Field(ge=0, lt=1)] = 6e-5
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     decay_fraction: Annotated[float, Field(gt=0, le=1)] = 0.2
@@ -50,6 +51,7 @@ class TrainingConfig(Section):
 
     foreign_names: ClassVar[Mapping[str, str]] = {
         "lr": "learning_rate",
+        "embedding_lr": "embedding_learning_rate",
         "max_iters": "max_steps",
         "num_train_steps": "max_steps",
         "num_iterations": "max_steps",
@@ -87,6 +89,16 @@ class TrainingConfig(Section):
         if not automatic and self.tokens_per_step is not None:
             raise section_error(
                 "tokens_per_step", "is for batch_size: auto; else batch_size × gradient_accumulation sequences are it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _updates_arrive(self) -> Self:
+        if self.precision == "bf16" and self.optimizer != "adamw-8bit":
+            raise section_error(
+                "precision",
+                f"bf16 weights would lose most updates of {self.optimizer}; adamw-8bit rounds them at random, and "
+                "bf16-mixed keeps fp32 weights",
             )
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from functools import cache
 
@@ -43,3 +44,14 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
         if attempt >= 3 and ended > until:
             break
     return 2.0 * size**3 / best
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that training has held so far: of the card, or of this process where there is none."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
