@@ -1,6 +1,6 @@
 """How many of the tokens the defaults need to reach the final loss of AdamW with a cosine, tuned over its rate.
 
-    python benchmarks/learning.py TOKENS WORK [--config micropython.yaml] [--profile cpu] [--seeds 1 2 3] [--table]
+    python benchmarks/learning.py TOKENS WORK [--config micropython.yaml] [--profile cpu] [--seeds 1 2 3] [--only half]
 
 TOKENS is an artifact of tokenize (artifacts/tokenize/v…), WORK a folder for the runs. The baseline has the config's
 network, batches and steps; optimizer, schedule, rate and averaging differ. It is tuned over the rate with the first
@@ -11,13 +11,15 @@ twice, with all steps and with half of them. What is printed, as Markdown:
 - `along`: the share of the tokens after which the run of all steps first passes the baseline, between two evaluations
   interpolated. Its learning rate has not come down by then, so this asks for more.
 
-Each finished run is kept in WORK/results.json; an interrupted one goes on from its checkpoint.
+Each finished run is kept in WORK; an interrupted one goes on from its checkpoint. Processes for different kinds of runs
+(--only) can share WORK.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,7 +44,8 @@ from stages.training.shape import ModelConfig  # noqa: E402
 
 Setting = tuple[ModelConfig, PretrainConfig]
 Curve = list[tuple[int, float]]
-EVALUATIONS = 24
+EVALUATIONS = 12
+KINDS = ("baseline", "half", "default")
 
 
 class Quiet:
@@ -52,33 +55,30 @@ class Quiet:
 
 
 class Runs:
-    """Trainings by name, each done once."""
+    """Trainings by name, each done once; only those whose names start as one of `train` are begun."""
 
-    def __init__(self, tokens: Path, work: Path, interrupts: Interrupts) -> None:
-        self.tokens, self.work, self.interrupts = tokens, work, interrupts
-        self.path = work / "results.json"
-        self.kept: dict[str, Any] = json.loads(self.path.read_bytes()) if self.path.exists() else {}
+    def __init__(self, tokens: Path, work: Path, interrupts: Interrupts, train: Sequence[str]) -> None:
+        self.tokens, self.work, self.interrupts, self.train = tokens, work, interrupts, train
 
-    def curve(self, name: str, seed: int, setting: Setting, *, train: bool) -> Curve | None:
+    def curve(self, name: str, seed: int, setting: Setting) -> Curve | None:
         """(step, validation loss) at each evaluation, of the average of the weights where that is better."""
         model, config = setting
         told = {"model": model.model_dump(mode="json"), "pretrain": config.model_dump(mode="json")}
-        key = f"{name}, seed {seed}"
-        found = self.kept.get(key)
-        if found is None and train:
+        folder = self.work / f"{name}-seed-{seed}".replace(" ", "-")
+        path = folder / "result.json"
+        found = json.loads(path.read_bytes()) if path.exists() else None
+        if found is None and name.startswith(tuple(self.train)):
             began = time.monotonic()
-            found = {**told, "machine": describe(), "curve": self._train(key, seed, setting)}
+            found = {**told, "machine": describe(), "curve": self._train(folder, seed, setting)}
             found["seconds"] = round(time.monotonic() - began)
-            self.kept[key] = found
-            write_atomic(self.path, json.dumps(self.kept, indent=1).encode())
-            say(f"{key}: {best(found['curve']):.4f} after {found['seconds']} s")
-        if found and {name: found[name] for name in told} != told:
-            sys.exit(f"error: {self.path} holds `{key}` with other settings; use another folder")
+            write_atomic(path, json.dumps(found, indent=1).encode())
+            say(f"{name}, seed {seed}: {best(found['curve']):.4f} after {found['seconds']} s")
+        if found and {key: found[key] for key in told} != told:
+            sys.exit(f"error: {path} was made with other settings; use another folder")
         return [(step, loss) for step, loss in found["curve"]] if found else None
 
-    def _train(self, key: str, seed: int, setting: Setting) -> Curve:
+    def _train(self, out: Path, seed: int, setting: Setting) -> Curve:
         model, config = setting
-        out = self.work / key.replace(", ", "-").replace(" ", "-")
         out.mkdir(parents=True, exist_ok=True)
         context = Context(
             sections={"model": model, "pretrain": config},
@@ -86,7 +86,7 @@ class Runs:
             out=out,
             seed=seed,
             base=ROOT,
-            name=key,
+            name=out.name,
             map=map_ordered,
             say=say,
             warn=say,
@@ -107,7 +107,7 @@ def baseline(setting: Setting, rate: float) -> Setting:
     return changed(
         setting,
         {"optimizer": "adamw", "schedule": "cosine", "learning_rate": rate, "min_lr": rate / 10, "warmup_steps": 100}
-        | {"weight_decay": 0.1, "beta1": 0.9, "beta2": 0.95, "ema": 0.0, "grad_clip": 1.0},
+        | {"embedding_learning_rate": None, "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.95, "ema": 0.0},
     )
 
 
@@ -133,32 +133,28 @@ def passes(curve: Curve, loss: float) -> float | None:
     return None
 
 
-def report(runs: Runs, setting: Setting, seeds: Sequence[int], rates: Sequence[float], *, train: bool) -> Iterator[str]:
+def report(runs: Runs, setting: Setting, seeds: Sequence[int], rates: Sequence[float]) -> Iterator[str]:
     """The lines of the two tables, training what is not done yet."""
     tried: dict[float, float] = {}
     for rate in rates:
-        curve = runs.curve(f"baseline {rate:g}", seeds[0], baseline(setting, rate), train=train)
+        curve = runs.curve(f"baseline {rate:g}", seeds[0], baseline(setting, rate))
         if curve:
             tried[rate] = best(curve)
     yield f"| learning rate of the baseline | best validation loss, seed {seeds[0]} |"
     yield "|---|---|"
     yield from (f"| {rate:g} | {loss:.4f} |" for rate, loss in tried.items())
-    if not tried:
-        return
-    rate = min(tried, key=lambda value: tried[value])
-    if rate in (min(rates), max(rates)):
+    rate = min(tried or rates, key=lambda value: tried.get(value, value))
+    if tried and rate in (min(rates), max(rates)):
         say(f"the best rate of the baseline, {rate:g}, is at the edge of those tried: try more")
     half = changed(setting, {"max_steps": setting[1].max_steps // 2})
     yield from ("", "| seed | baseline | default | half | half − baseline | along |", "|---|---|---|---|---|---|")
     rows = []
     for seed in seeds:
         settings = {f"baseline {rate:g}": baseline(setting, rate), "half": half, "default": setting}
-        curves = [runs.curve(name, seed, each, train=train) for name, each in settings.items()]
-        if not (curves[0] and curves[1] and curves[2]):
-            continue
-        goal, shortened, whole = (best(curve) for curve in curves if curve)
-        step = passes(curves[2], goal)
-        rows.append((goal, whole, shortened, shortened - goal, step / setting[1].max_steps if step else float("nan")))
+        curves = [runs.curve(name, seed, each) for name, each in settings.items()]
+        goal, shortened, whole = (best(curve) if curve else math.nan for curve in curves)
+        step = passes(curves[2] or [], goal)
+        rows.append((goal, whole, shortened, shortened - goal, step / setting[1].max_steps if step else math.nan))
         yield f"| {seed} | " + " | ".join(f"{value:.4f}" for value in rows[-1]) + " |"
     if rows:
         yield "| mean | " + " | ".join(f"{mean(column):.4f}" for column in zip(*rows, strict=True)) + " |"
@@ -177,7 +173,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="override a value of the config, in all runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 2e-3, 3e-3, 4.5e-3], help="of the baseline")
-    parser.add_argument("--table", action="store_true", help="only print what is known so far")
+    parser.add_argument("--only", nargs="*", choices=KINDS, default=KINDS, help="what to train; with none: the tables")
     given = parser.parse_args()
     loaded = load_config(
         find_config(given.config), ROAD, profile=given.profile, overrides=given.set, detect=auto_profile()[0]
@@ -188,8 +184,8 @@ def main() -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     setting = changed((model, config), often)
     with Interrupts() as interrupts:
-        runs = Runs(given.tokens.resolve(), given.work.resolve(), interrupts)
-        for line in report(runs, setting, given.seeds, given.rates, train=not given.table):
+        runs = Runs(given.tokens.resolve(), given.work.resolve(), interrupts, given.only)
+        for line in report(runs, setting, given.seeds, given.rates):
             print(line, flush=True)
 
 

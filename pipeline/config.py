@@ -341,4 +341,4 @@ def _origins(root: Root, sections: Mapping[str, Section], marks: Mapping[KeyPath
     for name, section in sections.items():
         for key in type(section).model_fields:
             mark = marks.get((name, key))
-            yield f"{name}.{key}", mark.origin() if mark else "default"
+            yield f"{name}.{key}", mark.origin() if mark else section.unstated(key)

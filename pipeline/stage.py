@@ -23,6 +23,10 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     foreign_names: ClassVar[Mapping[str, str]] = {}
 
+    def unstated(self, key: str) -> str:
+        """Where the value of a key that nobody stated comes from."""
+        return "default"
+
 
 SectionT = TypeVar("SectionT", bound=Section)
 InputT = TypeVar("InputT")

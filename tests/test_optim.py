@@ -97,6 +97,19 @@ def adamw(
     return weight
 
 
+def test_the_embedding_has_a_rate_of_its_own_where_one_is_stated_or_muon_moves_the_rest() -> None:
+    assert config("adamw").embedding_scale == 1 and config("muon").embedding_scale == 4
+    assert config("muon", embedding_learning_rate=0.02).embedding_scale == pytest.approx(2)
+    net = network()
+    optimizer = make_optimizer(net, config("adamw", embedding_learning_rate=0.03))
+    optimizer.set_learning_rate(0.001)
+    rates = {
+        id(p): group["lr"] for member in optimizer.members for group in member.param_groups for p in group["params"]
+    }
+    assert rates[id(net.embedding.weight)] == pytest.approx(0.003)
+    assert {rate for key, rate in rates.items() if key != id(net.embedding.weight)} == {0.001}
+
+
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_adamws_updates_are_those_of_the_paper(name: str) -> None:
     """Also where it has only what muon leaves to it."""
@@ -113,7 +126,8 @@ def test_adamws_updates_are_those_of_the_paper(name: str) -> None:
         optimizer.step()
     seen = [key for key, _ in net.named_parameters() if name == "adamw" or "norm" in key or "embedding" in key]
     for key in seen:
-        expected = adamw(start[key], gradients[key], rates, 0.0 if "norm" in key else 0.1)
+        own = [rate * (4 if (name, key) == ("muon", "embedding.weight") else 1) for rate in rates]
+        expected = adamw(start[key], gradients[key], own, 0.0 if "norm" in key else 0.1)
         np.testing.assert_allclose(net.get_parameter(key).detach().numpy(), expected, rtol=1e-9, atol=1e-12)
 
 

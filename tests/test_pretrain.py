@@ -40,7 +40,16 @@ def stand(folder: Path, name: str = "out", *, seed: int = 7, **config: Any) -> S
     tokens = folder / "tokens"
     if not tokens.exists():
         write_tokens(tokens, sentences(2000, 0), sentences(300, 1), context_length=CONTEXT, vocab_size=VOCAB_SIZE)
-    quick = dict(precision="fp32", batch_size=8, learning_rate=0.01, min_lr=0.001, warmup_steps=5, eval_every=20)
+    quick = dict(
+        precision="fp32",
+        optimizer="adamw",
+        schedule="cosine",
+        batch_size=8,
+        learning_rate=0.01,
+        min_lr=0.001,
+        warmup_steps=5,
+        eval_every=20,
+    )
     sections: list[Section] = [SHAPE, PretrainConfig(**(quick | {"max_steps": 120} | config))]  # type: ignore[arg-type]
     return Stand(folder / name, {"tokenize": tokens}, sections, seed)
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pipeline import launch
 from pipeline.stage import Context, Metrics, Section, Stage
 from stages.training.sample import speaker
-from stages.training.settings import TrainingConfig
+from stages.training.settings import OptimizerName, TrainingConfig
 
 
 class FinetuneConfig(TrainingConfig):
     """Finetuning on instruction pairs; `max_steps: 0` passes the pretrained model on as it is."""
 
     max_steps: Annotated[int, Field(ge=0)] = 800
+    optimizer: OptimizerName = "adamw"
+    schedule: Literal["cosine", "wsd"] = "cosine"
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-5
     min_lr: Annotated[float, Field(ge=0, lt=1)] = 5e-6
     warmup_steps: Annotated[int, Field(ge=0)] = 20
@@ -34,7 +37,7 @@ def run(context: Context) -> Metrics:
     batches = PairBatches(context.inputs["tokenize"], seed=context.seed, sequences_per_step=sequences)
     if not batches.train or not config.max_steps:
         context.say("no instruction pairs: the pretrained model is passed on" if config.max_steps else "max_steps is 0")
-        for name in (SHAPE, WEIGHTS):
+        for name in (SHAPE, WEIGHTS) if launch.rank() == 0 else ():
             shutil.copyfile(context.inputs["pretrain"] / name, context.out / name)
         return {"steps": 0}
     model = load_model(context.inputs["pretrain"])

@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 
 import torch
 
-from pipeline.console import size
 from pipeline.errors import StageError
 from pipeline.hardware import memory_bytes
 from pipeline.stage import Context, Metrics, ProgressBar
@@ -30,7 +29,7 @@ from stages.training.recompute import recompute_blocks
 from stages.training.records import METRICS, SAMPLES, TIMING, Record, Records
 from stages.training.schedule import learning_rate_at
 from stages.training.settings import TrainingConfig
-from stages.training.speed import flops_per_token, peak_flops, peak_memory
+from stages.training.speed import Pace, flops_per_token, peak_flops
 
 CALMER = "lower learning_rate or raise warmup_steps"
 SMALLER = "set activation_checkpointing: true, optimizer: adamw-8bit with precision: bf16, or a smaller model"
@@ -81,21 +80,28 @@ class Trainer:
             for parameter in network.parameters():
                 parameter.data = parameter.data.bfloat16()
         self.sequences = config.sequences_per_step(network.context_length)
-        planned = self._planned()
+        planned = self._planned(sharded=config.distributed == "fsdp")
+        fits = not planned.advice
+        if group.size > 1 and config.distributed == "auto" and not fits:
+            planned = self._planned(sharded=True)
+        if planned.advice:
+            context.warn(f"this may not fit into memory: {planned.advice}")
         if planned.activation_checkpointing:
             recompute_blocks(network)
-        self.module = group.wrap(network.to(self.device), config.distributed, self.precision, fits=not planned.advice)
+        self.module = group.wrap(network, config.distributed, self.precision, fits=fits)
         self.optimizer = make_optimizer(network, config)
         self.ema = Ema(network, config.ema) if config.ema else None
         self.folder = context.out / ".checkpoints"
         self.records = Records(context.out)
         self.state = checkpoint.load_newest(self.folder, self._load, context.warn) or State()
+        group.require_same(self.state.step, "checkpoint")
         self.saved_step = self.state.step
         self.state.micro_batch = self.state.micro_batch or planned.micro_batch
-        self.flops = flops_per_token(network.config, network.vocab_size, network.context_length)
-        flops = self.flops * config.max_steps * self.sequences * network.context_length
+        flops = flops_per_token(network.config, network.vocab_size, network.context_length)
+        whole = flops * config.max_steps * self.sequences * network.context_length
         matrices = torch.float32 if self.precision == "fp32" else torch.bfloat16
-        self.peak = peak_flops(self.device, matrices) if flops > WORTH_MEASURING else None
+        peak = peak_flops(self.device, matrices) * group.size if whole > WORTH_MEASURING else None
+        self.pace = Pace(self.device, flops, peak)
         self.loss = prepare(
             self.module,
             False if group.sharded else config.compile,
@@ -103,7 +109,7 @@ class Trainer:
             precision=self.precision,
             warn=context.warn,
             say=context.say,
-            flops=flops,
+            flops=whole,
         )
         self.validation = batches.validation(self.state.micro_batch)
         self.feed: Prefetcher | None = None
@@ -141,22 +147,21 @@ class Trainer:
                 self.context.say(f"saved step {self.state.step} of {config.max_steps}")
         return self._metrics()
 
-    def _planned(self) -> MemoryPlan:
-        """How a step is cut up for the memory that is there; a warning where it does not fit."""
+    def _planned(self, *, sharded: bool) -> MemoryPlan:
+        """How a step is cut up for the memory that is there."""
         network, cuda = self.network, self.device.type == "cuda"
-        planned = plan(
+        available = torch.cuda.mem_get_info(self.device)[0] if cuda else memory_bytes()
+        return plan(
             network.config,
             self.config.model_copy(update={"precision": self.precision}),
             network.vocab_size,
             network.context_length,
-            torch.cuda.mem_get_info(self.device)[0] if cuda else memory_bytes(),
+            None if available is None else self.group.least(available),
             device=self.device.type,
             compiled=self.config.compile is True or (self.config.compile == "auto" and cuda),
             processes=self.group.size,
+            sharded=sharded and self.group.size > 1,
         )
-        if planned.advice and self.group.size == 1:
-            self.context.warn(f"this may not fit into memory: {planned.advice}")
-        return planned
 
     def _step(self) -> Record:
         """One optimizer step, or one passed over where its loss or gradient is not finite twice."""
@@ -243,6 +248,7 @@ class Trainer:
         failed = self.state.step + 1
         self.state = guard.roll_back(self.state, earlier)
         self.context.warn(f"going back to step {earlier.step} and on with other data")
+        self.group.barrier()  # the first removes old checkpoints when it saves
         self._save(anew=True)
         self._only_first(self.records.keep_until, earlier.step)
         self._note(earlier.step, "went back", f"from step {failed}")
@@ -368,36 +374,25 @@ class Trainer:
         self._only_first(self.records.write, METRICS, {"step": step, "event": event, "found": found})
 
     def _show(self, bar: ProgressBar, record: Record, seconds: float) -> None:
-        state = self.state
-        pace = self.sequences * self.network.context_length / max(seconds, 1e-9)
-        timing = {"step": state.step, "seconds": round(seconds, 4), "tokens_per_second": round(pace, 1)}
-        if self.peak:
-            timing["mfu"] = round(pace * self.flops / self.peak / self.group.size, 4)
-        timing["memory"] = peak_memory(self.device)
-        self._only_first(self.records.write, TIMING, timing)
+        timing = self.pace.of(self.sequences * self.network.context_length, seconds)
+        self._only_first(self.records.write, TIMING, {"step": self.state.step, "seconds": round(seconds, 4), **timing})
         if "loss" not in record:
             return
-        rate = state.tokens / max(state.seconds, 1e-9)
         parts = [f"loss {record['loss']:.3f}"]
         if not math.isnan(self.val_loss):
             parts.append(f"val {self.val_loss:.3f}")
-        parts += [f"lr {record['learning_rate']:.1e}", f"grad {record['grad_norm']:.2f}", f"{rate:,.0f} tok/s"]
-        if self.peak:
-            parts.append(f"MFU {rate * self.flops / self.peak / self.group.size:.0%}")
-        bar.advance(1, "  ".join([*parts, size(timing["memory"])]))
+        parts += [f"lr {record['learning_rate']:.1e}", f"grad {record['grad_norm']:.2f}"]
+        bar.advance(1, "  ".join([*parts, self.pace.told(self.state.tokens, self.state.seconds)]))
 
     def _metrics(self) -> Metrics:
         state = self.state
-        rate = state.tokens / max(state.seconds, 1e-9)
         return {
             "steps": state.step,
             "tokens": state.tokens,
             "best_step": state.best_step,
             "val_loss": round(state.best_loss, 6),
             "perplexity": round(math.exp(min(state.best_loss, 700)), 4),
-            "tokens_per_second": round(rate, 1),
-            "mfu": round(rate * self.flops / self.peak / self.group.size, 4) if self.peak else None,
-            "peak_memory": peak_memory(self.device),
+            **self.pace.of(state.tokens, state.seconds),
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "precision": self.precision,
             "micro_batch": state.micro_batch,

@@ -36,6 +36,11 @@ def start_model(config: ModelConfig, vocab_size: int, context_length: int, base:
     if not config.init_from:
         return make_model(config, vocab_size, context_length)
     found = read_pretrained(config.init_from, base)
+    if vocab_size < 0.9 * found.vocab_size:  # theirs may have some spare rows
+        raise UsageError(
+            f"model.init_from: {config.init_from} knows {found.vocab_size:,} pieces, the tokenizer has {vocab_size:,}",
+            hint=f"take its tokenizer: --set tokenizer.kind=byte_level --set tokenizer.init_from={config.init_from}",
+        )
     tensors = grow_vocabulary(found.tensors, vocab_size)
     if "positions.weight" in tensors:
         if context_length > found.context_length:

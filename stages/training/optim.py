@@ -48,7 +48,7 @@ def make_optimizer(network: Network, config: TrainingConfig) -> Optimizers:
     embedding = network.embedding.weight
     groups: list[dict[str, Any]] = [
         {"params": [parameter for parameter in matrices if parameter is not embedding], "weight_decay": decay},
-        {"params": [embedding], "weight_decay": decay, SCALE: (config.embedding_learning_rate or rate) / rate},
+        {"params": [embedding], "weight_decay": decay, SCALE: config.embedding_scale},
         {"params": [parameter for parameter in trained if parameter.dim() < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]

@@ -86,9 +86,14 @@ def estimate(sections: Mapping[str, Section]) -> list[str]:
 
     shape, config = sections["model"], sections["pretrain"]
     assert isinstance(shape, ModelConfig) and isinstance(config, PretrainConfig)
-    vocab_size = sections["tokenizer"].model_dump()["vocab_size"]
+    tokenizer = sections["tokenizer"].model_dump()
     context_length = sections["tokenize"].model_dump()["context_length"]
-    return describe(shape, config, vocab_size, context_length)
+    lines = describe(shape, config, tokenizer["vocab_size"], context_length)
+    if shape.init_from:
+        lines.append(f"weights, shape and size are those of {shape.init_from}")
+    if shape.init_from and tokenizer["init_from"] != shape.init_from:
+        lines.append("warning: its pieces mean something else to another tokenizer; set tokenizer.init_from as well")
+    return lines
 
 
 STAGE = Stage(

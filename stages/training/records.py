@@ -39,7 +39,7 @@ class Records:
         path = self.folder / TIMING
         told = [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
         chosen = told[:: -max(math.ceil(len(told) / points), 1)][::-1]
-        return [[line["step"], line["tokens_per_second"], line["memory"]] for line in chosen]
+        return [[line["step"], line["tokens_per_second"], line["peak_memory"]] for line in chosen]
 
 
 def _lines_until(path: Path, step: int) -> list[str]:

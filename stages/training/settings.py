@@ -17,7 +17,10 @@ OptimizerName = Literal["muon", "adamw", "adamw-8bit", "adafactor"]
 
 
 class TrainingConfig(Section):
-    """`batch_size` counts the sequences of a micro-step; `auto` fits it to the memory and keeps `tokens_per_step`."""
+    """`batch_size` counts the sequences of a micro-step; `auto` fits it to the memory and keeps `tokens_per_step`.
+
+    The defaults were chosen by experiment: docs/decisions.md.
+    """
 
     precision: Literal["auto"] | Precision = "auto"
     compile: Literal["auto"] | bool = "auto"
@@ -28,15 +31,15 @@ class TrainingConfig(Section):
     activation_checkpointing: Literal["auto"] | bool = "auto"
     max_steps: Positive = 1000
 
-    optimizer: OptimizerName = "adamw"
-    schedule: Literal["cosine", "wsd"] = "cosine"
-    learning_rate: Rate = 6e-4
+    optimizer: OptimizerName = "muon"
+    schedule: Literal["cosine", "wsd"] = "wsd"
+    learning_rate: Rate = 5e-3
     embedding_learning_rate: Rate | None = None
-    min_lr: Annotated[float, Field(ge=0, lt=1)] = 6e-5
-    warmup_steps: Annotated[int, Field(ge=0)] = 100
-    decay_fraction: Annotated[float, Field(gt=0, le=1)] = 0.2
+    min_lr: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    warmup_steps: Annotated[int, Field(ge=0)] = 20
+    decay_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    momentum: Share = 0.95
+    momentum: Share = 0.9
     beta1: Share = 0.9
     beta2: Share = 0.95
     ema: Share = 0.0
@@ -101,6 +104,13 @@ class TrainingConfig(Section):
                 "bf16-mixed keeps fp32 weights",
             )
         return self
+
+    @property
+    def embedding_scale(self) -> float:
+        """The embedding's learning rate over that of the rest: under muon four times, unless stated."""
+        if self.embedding_learning_rate is None:
+            return 4.0 if self.optimizer == "muon" else 1.0
+        return self.embedding_learning_rate / self.learning_rate
 
     def sequences_per_step(self, context_length: int) -> int:
         """How many sequences a step learns from, whatever the micro-batches and processes they are cut into."""

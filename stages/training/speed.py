@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from functools import cache
 
 import torch
 
+from pipeline.console import size
 from stages.training.shape import ModelConfig
 
 
@@ -21,6 +23,27 @@ def flops_per_token(config: ModelConfig, vocab_size: int, context_length: int) -
     matrices = (3 if config.architecture == "llama" else 2) * config.d_model * config.d_ff
     weights = config.n_layers * (heads + matrices) + vocab_size * config.d_model
     return 6.0 * weights + 12.0 * config.n_layers * context_length * config.n_heads * config.head_dim
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast training goes on a device: `flops` for a token, `peak` per second of all processes together if known."""
+
+    device: torch.device
+    flops: float
+    peak: float | None
+
+    def of(self, tokens: int, seconds: float) -> dict[str, float]:
+        """Tokens per second, the share of the peak that is (MFU; Chowdhery et al. 2022), and the most memory so far."""
+        rate = tokens / max(seconds, 1e-9)
+        used = {"mfu": round(rate * self.flops / self.peak, 4)} if self.peak else {}
+        return {"tokens_per_second": round(rate, 1), **used, "peak_memory": peak_memory(self.device)}
+
+    def told(self, tokens: int, seconds: float) -> str:
+        """The same for people."""
+        known = self.of(tokens, seconds)
+        used = f"  MFU {known['mfu']:.0%}" if self.peak else ""
+        return f"{known['tokens_per_second']:,.0f} tok/s{used}  {size(known['peak_memory'])}"
 
 
 @cache
