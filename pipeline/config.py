@@ -100,8 +100,10 @@ def load_config(
     for name in [*profiles, *([] if chosen else [None])]:
         merged, merged_marks = json.loads(json.dumps(data)), dict(marks)
         if name is not None:
+            _make_way(merged, merged_marks, profiles[name], schema)
             _overlay(merged, merged_marks, profiles[name], marks, ("profiles", name), errors)
         for layer in layers if name == chosen else ():
+            _make_way(merged, merged_marks, layer.data, schema)
             _overlay(merged, merged_marks, layer.data, layer.marks, (), errors)
         root, sections, found = _validate(merged, merged_marks, schema, stages, str(path))
         errors += [error for error in found if _place(error) not in unread]
@@ -183,7 +185,7 @@ def _override(text: str) -> YamlReader:
         reader.errors.append(f"{place}: write it as section.key=value")
         reader.data = {}
         return reader
-    reader = YamlReader(value, place, located=False)
+    reader = YamlReader(value or '""', place, located=False)
     marks = {(*path, *sub): mark for sub, mark in reader.marks.items()}
     marks |= {path[: depth + 1]: Mark(place) for depth in range(len(path))}
     reader.marks = marks
@@ -200,6 +202,20 @@ def _choose_profile(profile: str, profiles: Mapping[str, Any], detect: str | Non
         hint = f"did you mean `{near[0]}`?" if near else f"it has: {', '.join(profiles) or 'none'}, and auto"
         raise ConfigError([f"{path}:1:1: no profile `{profile}`; {hint}"])
     return profile
+
+
+def _make_way(
+    data: dict[str, Any], marks: dict[KeyPath, Mark], patch: Any, schema: Mapping[str, type[Section]]
+) -> None:
+    """Take out of `data` what a setting of `patch` stands for, as a preset does for sizes."""
+    for name, part in patch.items() if isinstance(patch, dict) else ():
+        below = data.get(name)
+        if name not in schema or not isinstance(part, dict) or not isinstance(below, dict):
+            continue
+        for key, value in part.items():
+            for replaced in schema[name].replaced_by(key, value):
+                below.pop(replaced, None)
+                marks.pop((name, replaced), None)
 
 
 def _overlay(

@@ -23,6 +23,11 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     foreign_names: ClassVar[Mapping[str, str]] = {}
 
+    @classmethod
+    def replaced_by(cls, key: str, value: Any) -> frozenset[str]:
+        """The keys that this one, stated in a profile or override, takes the place of in what these lie over."""
+        return frozenset()
+
     def unstated(self, key: str) -> str:
         """Where the value of a key that nobody stated comes from."""
         return "default"

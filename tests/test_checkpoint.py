@@ -41,9 +41,9 @@ class Run:
             raise ValueError("a.weight has another shape")
         self.parts = {part: dict(tensors) for part, tensors in parts.items()}
 
-    def load(self, folder: Path, before: int | None = None) -> tuple[State | None, list[str]]:
+    def load(self, folder: Path) -> tuple[State | None, list[str]]:
         warnings: list[str] = []
-        return checkpoint.load_newest(folder, self.take, warnings.append, before=before), warnings
+        return checkpoint.load_newest(folder, self.take, warnings.append), warnings
 
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -72,12 +72,20 @@ def test_a_checkpoint_brings_back_every_part_and_counter(tmp_path: Path) -> None
     assert equal(run.tensors(), newest)
 
 
-def test_before_a_step_means_an_earlier_one(tmp_path: Path) -> None:
+def test_what_came_later_can_be_forgotten(tmp_path: Path) -> None:
     older, _ = two_checkpoints(tmp_path)
+    checkpoint.forget_after(tmp_path, 3)
     run = Run(seed=99)
-    assert run.load(tmp_path, before=3) == (OLD, [])
-    assert equal(run.tensors(), older)
-    assert run.load(tmp_path, before=2) == (None, [])
+    assert run.load(tmp_path) == (NEW, [])
+    checkpoint.forget_after(tmp_path, 2)
+    assert run.load(tmp_path) == (OLD, []) and equal(run.tensors(), older)
+
+
+def test_what_a_kill_left_half_written_is_removed_with_the_next_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / ".step-000001").mkdir(parents=True)
+    (tmp_path / ".step-000001" / "model.safetensors").write_bytes(b"half")
+    checkpoint.save(tmp_path, Run().parts, OLD)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000002"]
 
 
 def test_a_checkpoint_before_the_first_step_can_be_loaded(tmp_path: Path) -> None:
@@ -115,7 +123,7 @@ def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
 def test_without_room_the_run_ends_with_the_old_checkpoints_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    older, newest = two_checkpoints(tmp_path)
+    _, newest = two_checkpoints(tmp_path)
     needed = sum(tensor.numel() * tensor.element_size() for tensor in newest.values())
     monkeypatch.setattr(checkpoint, "free_bytes", lambda path: checkpoint.SPARE_BYTES + needed - 1)
     with pytest.raises(StageError, match=r"no room for a checkpoint of .* are free") as caught:
@@ -123,7 +131,7 @@ def test_without_room_the_run_ends_with_the_old_checkpoints_whole(
     assert caught.value.hint is not None and "pipeline gc" in caught.value.hint
     run = Run(seed=99)
     assert run.load(tmp_path) == (NEW, []) and equal(run.tensors(), newest)
-    assert run.load(tmp_path, before=3) == (OLD, []) and equal(run.tensors(), older)
+    assert (tmp_path / "step-000002").is_dir()
     monkeypatch.setattr(checkpoint, "free_bytes", lambda path: checkpoint.SPARE_BYTES + needed)
     checkpoint.save(tmp_path, Run().parts, State(step=4))
 

@@ -457,3 +457,21 @@ def test_values_are_plain_json(place: Path) -> None:
     values = load(place, "name: toy\n").values()
     assert json.loads(json.dumps(values)) == values
     assert values["gather"] == {"sources": [{"folder": "docs", "license": "CC0-1.0"}]}
+
+
+def test_a_preset_asked_for_takes_the_place_of_the_sizes_in_the_file_and_its_profile() -> None:
+    from stages import ROAD as WHOLE
+
+    path = SHIPPED_CONFIGS / "micropython.yaml"
+    config = load_config(path, WHOLE, profile="cpu", overrides=["model.preset=medium-80m", "model.n_layers=3"])
+    model = config.sections["model"].model_dump()
+    assert (model["d_model"], model["n_layers"], model["d_ff"]) == (768, 3, 2048)
+    assert config.origins["model.d_model"] == "preset medium-80m"
+    assert config.origins["model.n_layers"] == "--set model.n_layers=3"
+
+
+def test_nothing_can_be_set_where_nothing_is_a_value() -> None:
+    from stages import ROAD as WHOLE
+
+    config = load_config(SHIPPED_CONFIGS / "micropython.yaml", WHOLE, profile="cpu", overrides=["model.init_from="])
+    assert config.sections["model"].model_dump()["init_from"] == ""

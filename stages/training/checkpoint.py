@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class State:
     skipped: list[int] = field(default_factory=list)
     rollbacks: int = 0
     shift: int = 0
+    losses: int = 0
     loss_mean: float = 0.0
     loss_variance: float = 0.0
 
@@ -55,9 +56,10 @@ def save(folder: Path, parts: Parts, state: State, *, keep: int = 2) -> Path:
     """
     final = folder / f"step-{state.step:06d}"
     partial = folder / f".{final.name}"
-    shutil.rmtree(partial, ignore_errors=True)
+    for leftover in folder.glob(".step-*"):
+        shutil.rmtree(leftover)
     partial.mkdir(parents=True)
-    _require_space(folder, sum(tensor_bytes(tensors.values()) for tensors in parts.values()))
+    require_space(folder, sum(tensor.nbytes for tensors in parts.values() for tensor in tensors.values()))
     for name, tensors in parts.items():
         save_file(dict(tensors), partial / f"{name}.safetensors")
     sums = {path.name: sha256_file(path) for path in sorted(partial.glob("*.safetensors"))}
@@ -70,13 +72,10 @@ def save(folder: Path, parts: Parts, state: State, *, keep: int = 2) -> Path:
     return final
 
 
-def load_newest(
-    folder: Path, load: Callable[[Parts], None], warn: Callable[[str], None], *, before: int | None = None
-) -> State | None:
+def load_newest(folder: Path, load: Callable[[Parts], None], warn: Callable[[str], None]) -> State | None:
     """Give the parts of the newest whole checkpoint to `load` and return its state; None where there is none.
 
     A checkpoint that is damaged, or that `load` refuses with ValueError, is named and passed over for the one before.
-    With `before` only checkpoints of earlier steps count.
     """
     for path in reversed(_by_step(folder)):
         try:
@@ -85,8 +84,6 @@ def load_newest(
                 if digest != (_state_sum(told["state"]) if name == "state" else sha256_file(path / name)):
                     raise ValueError(f"{name} does not match its checksum")
             state = State(**told["state"])
-            if before is not None and state.step >= before:
-                continue
             load({Path(name).stem: load_file(path / name) for name in told["sha256"] if name != "state"})
             return state
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -94,11 +91,15 @@ def load_newest(
     return None
 
 
-def tensor_bytes(tensors: Sequence[Tensor] | Any) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+def forget_after(folder: Path, step: int) -> None:
+    """Remove the checkpoints of later steps: the run goes on from this one in another way."""
+    for path in _by_step(folder):
+        if int(path.name.removeprefix("step-")) > step:
+            shutil.rmtree(path)
 
 
-def _require_space(folder: Path, needed: int) -> None:
+def require_space(folder: Path, needed: int) -> None:
+    """Raise StageError where the disk of a folder has not so many bytes free, and some to spare."""
     free = free_bytes(folder)
     if free < needed + SPARE_BYTES:
         raise StageError(

@@ -205,5 +205,5 @@ def resolve_precision(wanted: str, device: torch.device) -> Precision:
     """`auto` as what it stands for on the device."""
     if wanted != "auto":
         return cast(Precision, wanted)
-    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else fast_bf16()
+    fast = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else fast_bf16()
     return "bf16-mixed" if fast else "fp32"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,7 @@ class FinetuneConfig(TrainingConfig):
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-5
     min_lr: Annotated[float, Field(ge=0, lt=1)] = 5e-6
     warmup_steps: Annotated[int, Field(ge=0)] = 20
+    by_optimizer: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
 
 def run(context: Context) -> Metrics:

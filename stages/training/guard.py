@@ -1,8 +1,9 @@
 """What becomes of a step whose loss or gradient is not finite, and of a loss that leaps.
 
 Such a step never reaches the weights. It is taken once more, as a fault of the machine does not come twice; then passed
-over; where several in a row have to be, the run goes back to a checkpoint from before and past these data; where that
-does not help either, it stops and leaves the evidence.
+over; where several close together have to be, the run goes back to its last checkpoint and on past these data. Where
+the weights themselves are broken it goes back and takes the same steps again. Where that does not help either, it stops
+and leaves the evidence.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 from stages.training.checkpoint import State
 from stages.training.data import Batch
 from stages.training.networks.network import Network
+from stages.training.parallel import whole
 
 MAX_SKIPS, WITHIN_STEPS = 3, 100
 MAX_ROLLBACKS = 2
@@ -34,21 +36,27 @@ def skip(state: State) -> bool:
     return len(state.skipped) >= MAX_SKIPS
 
 
-def roll_back(state: State, earlier: State) -> State:
-    """The state to go on from after going back to an `earlier` one: its numbers, but other data ahead of it."""
+def roll_back(state: State, earlier: State, *, same_data: bool) -> State:
+    """The state to go on from after going back to an `earlier` one: with the same data ahead, or those after the last.
+
+    The best weights so far stay the best.
+    """
     return replace(
         earlier,
         rollbacks=state.rollbacks + 1,
-        shift=state.shift + state.step - earlier.step,
+        shift=earlier.shift if same_data else state.shift + state.step + 1 - earlier.step,
         seconds=state.seconds,
         micro_batch=state.micro_batch,
+        best_loss=state.best_loss,
+        best_step=state.best_step,
         skipped=[],
     )
 
 
 def spike(state: State, loss: float) -> bool:
-    """Whether the loss of step `state.step` stands far out of those before, which it then joins."""
-    count = state.step
+    """Whether a loss stands far out of those before, which it then joins."""
+    state.losses += 1
+    count = state.losses
     gap = loss - state.loss_mean
     deviation = math.sqrt(state.loss_variance)
     leapt = count > SETTLED and gap > max(SPIKE_DEVIATIONS * deviation, SPIKE_NATS)
@@ -58,7 +66,9 @@ def spike(state: State, loss: float) -> bool:
     return leapt
 
 
-def evidence(network: Network, batches: Iterable[Batch], *, step: int, loss: float, norm: float) -> dict[str, Any]:
+def evidence(
+    network: Network, batches: Iterable[Batch] = (), *, step: int, loss: float = math.nan, norm: float = math.nan
+) -> dict[str, Any]:
     """What is known of a step that has no finite result: where the numbers broke, and what the model was shown."""
 
     def broken(tensor: Tensor | None) -> bool:
@@ -71,11 +81,18 @@ def evidence(network: Network, batches: Iterable[Batch], *, step: int, loss: flo
         "grad_norm": str(norm),
         "weights_not_finite": [name for name, parameter in named if broken(parameter)],
         "gradients_not_finite": [name for name, parameter in named if broken(parameter.grad)],
-        "largest_weight": max((float(p.detach().abs().max()) for _, p in named), default=0.0),
+        "largest_weight": str(max((float(p.detach().abs().max()) for _, p in named), default=0.0)),
         "inputs": [batch.inputs.tolist() for batch in batches],
     }
 
 
+def sound(network: Network) -> bool:
+    """Whether every weight is finite."""
+    norms = torch._foreach_norm([parameter.detach() for parameter in network.parameters()], torch.inf)
+    return bool(torch.stack([whole(norm).float() for norm in norms]).isfinite().all())
+
+
 def out_of_memory(error: Exception) -> bool:
-    """Whether this is what torch raises where memory ran out: on the CPU it has no class of its own."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """Whether this is what torch raises where memory ran out: only some of it has a class of its own."""
+    told = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in told)

@@ -29,7 +29,7 @@ from stages.training.recompute import recompute_blocks
 from stages.training.records import METRICS, SAMPLES, TIMING, Record, Records
 from stages.training.schedule import learning_rate_at
 from stages.training.settings import TrainingConfig
-from stages.training.speed import Pace, flops_per_token, peak_flops
+from stages.training.speed import Pace, flops_per_token, free_memory, peak_flops
 
 CALMER = "lower learning_rate or raise warmup_steps"
 SMALLER = "set activation_checkpointing: true, optimizer: adamw-8bit with precision: bf16, or a smaller model"
@@ -55,7 +55,12 @@ def train(
     came.
     """
     with Group.from_environment() as group:
-        return Trainer(context, network, batches, config, group, bytes_per_token=bytes_per_token, speak=speak).run()
+        try:
+            return Trainer(context, network, batches, config, group, bytes_per_token=bytes_per_token, speak=speak).run()
+        except Exception as error:
+            if guard.out_of_memory(error):
+                raise StageError(f"out of memory: {str(error).splitlines()[0]}", hint=SMALLER) from error
+            raise
 
 
 class Trainer:
@@ -84,10 +89,13 @@ class Trainer:
         fits = not planned.advice
         if group.size > 1 and config.distributed == "auto" and not fits:
             planned = self._planned(sharded=True)
+        if config.warmup_steps >= config.max_steps:
+            context.warn(f"warmup_steps {config.warmup_steps} is not below max_steps {config.max_steps}")
         if planned.advice:
             context.warn(f"this may not fit into memory: {planned.advice}")
         if planned.activation_checkpointing:
             recompute_blocks(network)
+        self.checkpoint_bytes = int(sum(planned.parts.get(name, 0) for name in ("weights", "optimizer", "averages")))
         self.module = group.wrap(network, config.distributed, self.precision, fits=fits)
         self.optimizer = make_optimizer(network, config)
         self.ema = Ema(network, config.ema) if config.ema else None
@@ -100,8 +108,6 @@ class Trainer:
         flops = flops_per_token(network.config, network.vocab_size, network.context_length)
         whole = flops * config.max_steps * self.sequences * network.context_length
         matrices = torch.float32 if self.precision == "fp32" else torch.bfloat16
-        peak = peak_flops(self.device, matrices) * group.size if whole > WORTH_MEASURING else None
-        self.pace = Pace(self.device, flops, peak)
         self.loss = prepare(
             self.module,
             False if group.sharded else config.compile,
@@ -111,6 +117,8 @@ class Trainer:
             say=context.say,
             flops=whole,
         )
+        peak = peak_flops(self.device, matrices) * group.size if whole > WORTH_MEASURING else None
+        self.pace = Pace(self.device, flops, peak)
         self.validation = batches.validation(self.state.micro_batch)
         self.feed: Prefetcher | None = None
         self.val_loss = math.nan
@@ -120,6 +128,9 @@ class Trainer:
         if self.state.step:
             self.context.say(f"going on from step {self.state.step}")
         self._only_first(self.records.keep_until, self.state.step)
+        if not self.state.step:
+            checkpoint.require_space(self.context.out, 2 * self.checkpoint_bytes)
+            self._save(anew=True)  # there is always one to go back to
         saved = time.monotonic()
         self._feed_from(self.state.step)
         with (
@@ -130,10 +141,17 @@ class Trainer:
             try:
                 while self.state.step < config.max_steps and not interrupted():
                     began = time.monotonic()
-                    record = self._step()
+                    before, record = self.state.step, self._step()
                     seconds = time.monotonic() - began
                     self.state.seconds += seconds
+                    if record is None:
+                        bar.advance(self.state.step - before)
+                        continue
                     if self.state.step % config.eval_every == 0 or self.state.step == config.max_steps:
+                        if self._broken():
+                            self._go_back(guard.evidence(self.network, step=self.state.step), broken=True)
+                            bar.advance(self.state.step - before)
+                            continue
                         self._evaluate(record)
                     self._only_first(self.records.write, METRICS, record)
                     self._show(bar, record, seconds)
@@ -150,7 +168,7 @@ class Trainer:
     def _planned(self, *, sharded: bool) -> MemoryPlan:
         """How a step is cut up for the memory that is there."""
         network, cuda = self.network, self.device.type == "cuda"
-        available = torch.cuda.mem_get_info(self.device)[0] if cuda else memory_bytes()
+        available = free_memory(self.device) if cuda else memory_bytes()
         return plan(
             network.config,
             self.config.model_copy(update={"precision": self.precision}),
@@ -163,20 +181,20 @@ class Trainer:
             sharded=sharded and self.group.size > 1,
         )
 
-    def _step(self) -> Record:
-        """One optimizer step, or one passed over where its loss or gradient is not finite twice."""
+    def _step(self) -> Record | None:
+        """One optimizer step, or one passed over as it is not finite twice; None where the run went back."""
         state = self.state
         assert self.feed is not None
         micro = next(self.feed)
         for again in (True, False):
             micro, loss, norm = self._gradients(micro)
             if math.isfinite(loss) and math.isfinite(norm):
-                return self._learn(loss, norm, self.sequences * self.network.context_length)
+                return self._learn(loss, norm, sum(batch.inputs.numel() for batch in micro) * self.group.size)
             found = f"loss {loss}, gradient norm {norm}"
             self.context.warn(f"step {state.step + 1}: {found}; {'taken again' if again else 'passed over'}")
             if again:
                 self.optimizer.zero_grad()
-                self._note(state.step, "not finite, step taken again", found)
+                self._note(state.step + 1, "not finite, step taken again", found)
         return self._pass_over(micro, loss, norm)
 
     def _gradients(self, micro: list[Batch]) -> tuple[list[Batch], float, float]:
@@ -185,10 +203,8 @@ class Trainer:
             try:
                 return micro, *self._backward(micro)
             except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not guard.out_of_memory(error) or self.group.size > 1:
+                if not guard.out_of_memory(error) or self.group.size > 1 or self.state.micro_batch == 1:
                     raise
-                if self.state.micro_batch == 1:
-                    raise StageError("out of memory with one sequence at a time", hint=SMALLER) from error
             micro = self._halved()
 
     def _backward(self, micro: list[Batch]) -> tuple[float, float]:
@@ -225,33 +241,36 @@ class Trainer:
             self._note(state.step, "loss leapt", f"{loss:.4f}")
         return {"step": state.step, "loss": loss, "learning_rate": rate, "grad_norm": norm}
 
-    def _pass_over(self, micro: list[Batch], loss: float, norm: float) -> Record:
-        """Leave a step out; where too many have to be, go back to a checkpoint from before the first of them."""
-        state = self.state
-        if guard.skip(state):
-            found = guard.evidence(self.network, micro, step=state.step + 1, loss=loss, norm=norm)
-            self.optimizer.zero_grad()
-            earlier = (
-                checkpoint.load_newest(self.folder, self._load, self.context.warn, before=state.skipped[0])
-                if state.rollbacks < guard.MAX_ROLLBACKS
-                else None
-            )
-            if earlier is None:
-                self._give_up(found)
-            self._go_back(earlier)
-        else:
-            self.optimizer.zero_grad()
-            state.step += 1
-        return {"step": state.step, "event": "passed over", "found": f"loss {loss}, gradient norm {norm}"}
+    def _pass_over(self, micro: list[Batch], loss: float, norm: float) -> Record | None:
+        """Leave a step out; None where the run went back instead, as too many have to be or the weights are broken."""
+        state, found = self.state, f"loss {loss}, gradient norm {norm}"
+        broken = self._broken()
+        if guard.skip(state) or broken:
+            self._go_back(guard.evidence(self.network, micro, step=state.step + 1, loss=loss, norm=norm), broken=broken)
+            return None
+        self.optimizer.zero_grad()
+        state.step += 1
+        return {"step": state.step, "event": "passed over", "found": found}
 
-    def _go_back(self, earlier: State) -> None:
-        failed = self.state.step + 1
-        self.state = guard.roll_back(self.state, earlier)
-        self.context.warn(f"going back to step {earlier.step} and on with other data")
-        self.group.barrier()  # the first removes old checkpoints when it saves
+    def _broken(self) -> bool:
+        """Whether a weight is not finite, in any process."""
+        return self.group.agree(not guard.sound(self.network))
+
+    def _go_back(self, found: dict[str, Any], *, broken: bool) -> None:
+        """To the last checkpoint, all of which are sound; on with the same data the first time weights are broken."""
+        state, same_data = self.state, broken and self.state.rollbacks == 0
+        self.optimizer.zero_grad()
+        allowed = state.rollbacks < guard.MAX_ROLLBACKS
+        earlier = checkpoint.load_newest(self.folder, self._load, self.context.warn) if allowed else None
+        if earlier is None:
+            self._give_up(found)
+        self.state = guard.roll_back(state, earlier, same_data=same_data)
+        self.context.warn(f"going back to step {earlier.step}, on with {'the same' if same_data else 'other'} data")
+        self.group.barrier()  # the first removes and writes checkpoints
+        self._only_first(checkpoint.forget_after, self.folder, earlier.step)
         self._save(anew=True)
         self._only_first(self.records.keep_until, earlier.step)
-        self._note(earlier.step, "went back", f"from step {failed}")
+        self._note(earlier.step, "went back", f"from step {state.step + 1}: {found['loss']}, {found['grad_norm']}")
         self._feed_from(self.state.step)
 
     def _give_up(self, found: dict[str, Any]) -> NoReturn:
@@ -271,7 +290,7 @@ class Trainer:
         state.micro_batch = (state.micro_batch + 1) // 2
         cut = f"micro-batches of {state.micro_batch}, {math.ceil(self.sequences / state.micro_batch)} of them a step"
         self.context.warn(f"step {state.step + 1}: out of memory; going on with {cut}")
-        self._note(state.step, "out of memory", cut)
+        self._note(state.step + 1, "out of memory", cut)
         self.validation = self.batches.validation(state.micro_batch)
         self._feed_from(state.step + 1)
         return [batch.to(self.device) for batch in self._cut(state.step + state.shift)]
@@ -296,8 +315,8 @@ class Trainer:
         self.network.eval()
         if self.validation:
             self._judge(record)
-        elif "loss" in record:
-            self._keep(record["loss"])
+        else:
+            self._keep(record.get("loss", self.state.loss_mean))
         if self.speak and self.group.first and not self.group.sharded:
             for sample in self.speak(self.network):
                 self.records.write(SAMPLES, {"step": self.state.step, **sample})
@@ -338,8 +357,8 @@ class Trainer:
         self._only_first(save_model, self.context.out, self.network, kept)
 
     def _save(self, *, anew: bool = False) -> None:
-        """Write a checkpoint, unless this step has one."""
-        if self.saved_step != self.state.step or anew:
+        """Write a checkpoint, unless this step has one or its weights are broken, which the next step will find."""
+        if anew or (self.saved_step != self.state.step and not self._broken()):
             whole = self.group.whole
             parts = {"model": whole(held(self.network)), "optimizer": whole(self.optimizer.tensors())}
             if self.ema:

@@ -41,7 +41,10 @@ def cross_entropy_sum(network: Network, hidden: Tensor, targets: Tensor, *, chun
     weight = network.output.weight
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
-    total: Tensor = _ChunkedCrossEntropy.apply(hidden.flatten(0, -2), weight, targets.flatten(), dtype, chunk)  # type: ignore[no-untyped-call]
+    learning = torch.is_grad_enabled()
+    total: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        hidden.flatten(0, -2), weight, targets.flatten(), dtype, chunk, learning
+    )
     return total
 
 
@@ -50,11 +53,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype, chunk: ChunkLoss
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype, chunk: ChunkLoss, learning: bool
     ) -> Tensor:
         wide = torch.promote_types(dtype, torch.float32)
         matrix, rows = weight.to(dtype), hidden.to(dtype)
-        to_hidden, to_weight = ctx.needs_input_grad[:2]
+        to_hidden, to_weight = (learning and needed for needed in ctx.needs_input_grad[:2])
         hidden_grad = torch.empty_like(rows) if to_hidden else None
         weight_grad = torch.zeros_like(weight, dtype=wide) if to_weight else None
         total = torch.zeros((), dtype=wide, device=hidden.device)
@@ -78,6 +81,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return (
             None if hidden_grad is None else (hidden_grad * scale).to(ctx.hidden_type),
             None if weight_grad is None else (weight_grad * scale).to(ctx.weight_type),
+            None,
             None,
             None,
             None,

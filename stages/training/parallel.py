@@ -255,7 +255,8 @@ class Group:
         norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in owned if parameter.grad is not None])
         norm = whole(norm)
         if largest:
-            torch.nn.utils.clip_grads_with_norm_(owned, largest, norm)
+            finite = norm.nan_to_num(0.0, 0.0, 0.0)  # a gradient that is not is left alone, to be looked at
+            torch.nn.utils.clip_grads_with_norm_(owned, largest, finite)
         return norm
 
     def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

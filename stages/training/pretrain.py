@@ -41,7 +41,7 @@ def run(context: Context) -> Metrics:
     network = start_model(shape, batches.meta.vocab_size, batches.meta.context_length, context.base)
     epochs = batches.epochs(config.max_steps * config.sequences_per_step(network.context_length))
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    context.say(f"{count(parameters)} parameters, {epochs:.1f} epochs")
+    context.say(f"{count(parameters)} parameters, {epochs:.{1 if epochs >= 1 else 2}f} epochs")
     speak = None
     if config.sample_prompts:
         folder, tokens = context.inputs["tokenizer"], config.sample_tokens

@@ -143,10 +143,15 @@ def prompt_ids(encoding: Encoding, prompt: str, *, chat: bool) -> list[int]:
 def speaker(
     folder: Path, prompts: Sequence[str], *, chat: bool, max_tokens: int, seed: int
 ) -> Callable[[Network], list[dict[str, str]]]:
-    """A function that lets a network go on from each prompt, or answer it, always drawing the same random numbers."""
+    """A function that lets a network go on from each prompt, or answer it, always drawing the same random numbers.
+
+    Raises UsageError for a prompt that the tokenizer cannot say.
+    """
     from stages.tokens.encoding import load_encoding
 
     encoding = load_encoding(folder)
+    for prompt in prompts:
+        prompt_ids(encoding, prompt, chat=chat)
 
     def speak(network: Network) -> list[dict[str, str]]:
         texts = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -46,7 +46,7 @@ class TrainingConfig(Section):
     grad_clip: Annotated[float, Field(ge=0)] = 1.0
 
     eval_every: Positive = 250
-    sample_prompts: tuple[str, ...] = ()
+    sample_prompts: Annotated[tuple[str, ...], Field(strict=False)] = ()
     sample_tokens: Positive = 64
     checkpoint_every_minutes: Annotated[float, Field(gt=0)] = 10.0
     checkpoint_every_steps: Annotated[int, Field(ge=0)] = 0
@@ -75,6 +75,18 @@ class TrainingConfig(Section):
         "save_steps": "checkpoint_every_steps",
         "save_total_limit": "keep_checkpoints",
     }
+
+    by_optimizer: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        name: {"learning_rate": 1e-3, "warmup_steps": 100} for name in ("adamw", "adamw-8bit", "adafactor")
+    }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _suit_the_optimizer(cls, given: Any) -> Any:
+        """What is not stated follows from the optimizer."""
+        if not isinstance(given, dict):
+            return given
+        return {**cls.by_optimizer.get(str(given.get("optimizer")), {}), **given}
 
     @model_validator(mode="after")
     def _rates_fit(self) -> Self:

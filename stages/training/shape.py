@@ -196,6 +196,13 @@ class ModelConfig(Section):
             raise section_error("preset", f"init_from {self.init_from} brings its own shape; leave preset out")
         return self
 
+    @classmethod
+    def replaced_by(cls, key: str, value: Any) -> frozenset[str]:
+        return frozenset(PRESETS.get(str(value), ())) if key == "preset" else frozenset()
+
+    def unstated(self, key: str) -> str:
+        return f"preset {self.preset}" if key in PRESETS.get(self.preset, ()) else "default"
+
     def parameters(self, vocab_size: int, context_length: int = 0) -> int:
         """The number of weights; a tied embedding counts once, learned positions one row for each of the context."""
         d_model, query, keys = self.d_model, self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim

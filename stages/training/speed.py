@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from dataclasses import dataclass
@@ -66,6 +67,10 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
         best = min(best, ended - began)
         if attempt >= 3 and ended > until:
             break
+    if device.type == "cuda":
+        del left, right, product
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
     return 2.0 * size**3 / best
 
 
@@ -78,3 +83,11 @@ def peak_memory(device: torch.device) -> int:
     except ImportError:  # Windows
         return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of a card that are free when what an earlier training left is given back; the peak is counted anew."""
+    gc.collect()  # its loop and its batches hold each other
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.mem_get_info(device)[0]
