@@ -118,6 +118,8 @@ def tiny(dropout: float = 0.0, seed: int = 0) -> Llama:
 def config(**values: Any) -> TrainingConfig:
     quick: dict[str, Any] = dict(
         precision="fp32",
+        optimizer="adamw",
+        schedule="cosine",
         compile=False,
         batch_size=2,
         max_steps=6,
@@ -164,7 +166,7 @@ def test_accumulated_masked_batches_make_the_same_step_as_one_large_batch(tmp_pa
     log, weights = runs[0]
     for other_log, other in runs[1:]:
         for record, expected in zip(other_log, log, strict=True):
-            assert record == pytest.approx(expected, rel=1e-4)
+            assert record == pytest.approx(expected, rel=1e-3)
         for name, tensor in other.items():
             torch.testing.assert_close(tensor, weights[name], rtol=0, atol=2e-4, msg=name)
 

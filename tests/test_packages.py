@@ -156,7 +156,7 @@ def test_a_wheel_over_the_limit_is_refused(tmp_path: Path, index: Path) -> None:
 
 
 def test_a_python_without_pip_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.machinery.PathFinder.find_spec", lambda name: None)
     with pytest.raises(Unavailable, match="this Python has no pip") as caught:
         get(tmp_path / "cache", "toy==1.0")
     assert caught.value.hint == f"{Path(sys.executable).name} -m ensurepip"

@@ -110,7 +110,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for kind in KINDS:
         learn(folder / kind / "one", kind)
         learn(folder / kind / "half of one", kind, until=HALF)
-        assert [path.name for path in (folder / kind / "half of one" / ".checkpoints").iterdir()] == ["step-000005"]
+        assert max(path.name for path in (folder / kind / "half of one" / ".checkpoints").iterdir()) == "step-000005"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -128,7 +128,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     said = [process.communicate(timeout=300)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
     for kind in KINDS:
-        assert [path.name for path in (folder / kind / "half of two" / ".checkpoints").iterdir()] == ["step-000005"]
+        assert max(path.name for path in (folder / kind / "half of two" / ".checkpoints").iterdir()) == "step-000005"
         learn(folder / kind / "half of two", kind)
     return folder
 

@@ -25,7 +25,8 @@ settings = st.builds(
 
 
 def rates(count: int, **keys: Any) -> list[float]:
-    config = TrainingConfig(**{"learning_rate": 0.5, "min_lr": 0.1, "warmup_steps": 4, "max_steps": 12} | keys)
+    usual = {"schedule": "cosine", "learning_rate": 0.5, "min_lr": 0.1, "warmup_steps": 4, "max_steps": 12}
+    config = TrainingConfig(**usual | keys)
     return [learning_rate_at(step, config) for step in range(count)]
 
 

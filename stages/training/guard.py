@@ -19,7 +19,6 @@ from torch import Tensor
 from stages.training.checkpoint import State
 from stages.training.data import Batch
 from stages.training.networks.network import Network
-from stages.training.parallel import whole
 
 MAX_SKIPS, WITHIN_STEPS = 3, 100
 MAX_ROLLBACKS = 2
@@ -87,9 +86,11 @@ def evidence(
 
 
 def sound(network: Network) -> bool:
-    """Whether every weight is finite."""
-    norms = torch._foreach_norm([parameter.detach() for parameter in network.parameters()], torch.inf)
-    return bool(torch.stack([whole(norm).float() for norm in norms]).isfinite().all())
+    """Whether every weight that this process holds is finite."""
+    weights = [parameter.detach() for parameter in network.parameters()]
+    held = [getattr(weight, "to_local", lambda weight=weight: weight)() for weight in weights]
+    norms = torch._foreach_norm(held, torch.inf)
+    return bool(torch.stack([norm.float() for norm in norms]).isfinite().all())
 
 
 def out_of_memory(error: Exception) -> bool:

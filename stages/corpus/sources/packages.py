@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import email.parser
 import email.utils
-import importlib.util
+import importlib.machinery
 import os
 import re
 import sys
@@ -55,7 +55,7 @@ def _version(source: PackageSource) -> str:
 
 
 def _download(source: PackageSource, folder: Path, max_bytes: int, progress: Progress) -> Path:
-    if importlib.util.find_spec("pip") is None:
+    if importlib.machinery.PathFinder.find_spec("pip") is None:
         raise Unavailable(f"{source.package}: this Python has no pip", hint=f"{Path(sys.executable).name} -m ensurepip")
     (folder / "tmp").mkdir()
     command = [
