@@ -65,6 +65,9 @@ if TYPE_CHECKING:
 ItemT = TypeVar("ItemT")
 PATIENCE = timedelta(minutes=30)  # for a process that is busy alone; one that died is noticed at once
 _meetings = counter()
+# Process groups are kept for good: the end of one waits for its thread, which may be waiting for the interpreter that
+# collects it with a network.
+_groups: list[Any] = []
 
 
 @dataclass
@@ -105,6 +108,7 @@ class Group:
         store = dist.PrefixStore(f"group-{next(_meetings)}", launch.store())  # type: ignore[attr-defined]
         backend = "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.size, timeout=PATIENCE)
+        _groups.append(dist.group.WORLD)
 
     def __enter__(self) -> Group:
         return self
