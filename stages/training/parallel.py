@@ -41,6 +41,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -65,9 +66,6 @@ if TYPE_CHECKING:
 ItemT = TypeVar("ItemT")
 PATIENCE = timedelta(minutes=30)  # for a process that is busy alone; one that died is noticed at once
 _meetings = counter()
-# Process groups are kept for good: the end of one waits for its thread, which may be waiting for the interpreter that
-# collects it with a network.
-_groups: list[Any] = []
 
 
 @dataclass
@@ -108,7 +106,6 @@ class Group:
         store = dist.PrefixStore(f"group-{next(_meetings)}", launch.store())  # type: ignore[attr-defined]
         backend = "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.size, timeout=PATIENCE)
-        _groups.append(dist.group.WORLD)
 
     def __enter__(self) -> Group:
         return self
@@ -123,6 +120,9 @@ class Group:
                 self.barrier()
             if error is None or self.first or isinstance(error, Interrupted):
                 dist.destroy_process_group()  # else: what went wrong here is to be told before others lose this one
+            # The group's thread lets go of its last tensors under the interpreter's lock. It must have done so before
+            # the garbage collector, which holds that lock, ends the group and waits for the thread.
+            time.sleep(0.2)
 
     @property
     def first(self) -> bool:
