@@ -141,7 +141,8 @@ class Trainer:
             try:
                 while self.state.step < config.max_steps and not interrupted():
                     began = time.monotonic()
-                    before, record = self.state.step, self._step()
+                    before, tokens = self.state.step, self.state.tokens
+                    record = self._step()
                     seconds = time.monotonic() - began
                     self.state.seconds += seconds
                     if record is None:
@@ -154,7 +155,7 @@ class Trainer:
                             continue
                         self._evaluate(record)
                     self._only_first(self.records.write, METRICS, record)
-                    self._show(bar, record, seconds)
+                    self._show(bar, record, self.state.tokens - tokens, seconds)
                     if self.group.agree(self._checkpoint_is_due(saved)):
                         self._save()
                         saved = time.monotonic()
@@ -359,10 +360,9 @@ class Trainer:
     def _save(self, *, anew: bool = False) -> None:
         """Write a checkpoint, unless this step has one or its weights are broken, which the next step will find."""
         if anew or (self.saved_step != self.state.step and not self._broken()):
-            whole = self.group.whole
-            parts = {"model": whole(held(self.network)), "optimizer": whole(self.optimizer.tensors())}
+            parts = {"model": self.group.whole(held(self.network)), "optimizer": self.optimizer.tensors()}
             if self.ema:
-                parts["ema"] = whole(self.ema.tensors())
+                parts["ema"] = self.ema.tensors()
             if self.group.first:
                 checkpoint.save(self.folder, parts, self.state, keep=self.config.keep_checkpoints)
             self.saved_step = self.state.step
@@ -372,12 +372,10 @@ class Trainer:
         if ("ema" in parts) != (self.ema is not None):
             raise ValueError("it was made with other averaging of the weights")
         require_fit(self.network, parts["model"])
-        own = dict(self.network.named_parameters())
-        states = {name: own.get(name.rpartition(".")[0], tensor) for name, tensor in parts["optimizer"].items()}
-        self.optimizer.load(self.group.shares(parts["optimizer"], states))
-        fill(self.network, self.group.shares(parts["model"], own))
         if self.ema:
-            self.ema.load(self.group.shares(parts["ema"], own))
+            self.ema.load(parts["ema"])
+        self.optimizer.load(parts["optimizer"])
+        fill(self.network, self.group.shares(parts["model"], dict(self.network.named_parameters())))
 
     def _checkpoint_is_due(self, saved: float) -> bool:
         """Asked after each step; the first process's clock counts for all."""
@@ -392,10 +390,11 @@ class Trainer:
     def _note(self, step: int, event: str, found: str) -> None:
         self._only_first(self.records.write, METRICS, {"step": step, "event": event, "found": found})
 
-    def _show(self, bar: ProgressBar, record: Record, seconds: float) -> None:
-        timing = self.pace.of(self.sequences * self.network.context_length, seconds)
+    def _show(self, bar: ProgressBar, record: Record, tokens: int, seconds: float) -> None:
+        timing = self.pace.of(tokens, seconds)
         self._only_first(self.records.write, TIMING, {"step": self.state.step, "seconds": round(seconds, 4), **timing})
         if "loss" not in record:
+            bar.advance(1, record["event"])
             return
         parts = [f"loss {record['loss']:.3f}"]
         if not math.isnan(self.val_loss):
