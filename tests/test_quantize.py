@@ -14,10 +14,11 @@ from hypothesis.extra.numpy import arrays
 from test_architectures import make_model
 from test_gguf import TinyLlama, make_llama, read_fields, train_tokenizer
 
-from stages.release import runtime
+from stages.release import llamacpp
 from stages.release.errors import ReleaseError
+from stages.release.llamacpp import RuntimeUnavailable, quantize_rows
 from stages.release.quantize import QUANTS, Fallback, fallbacks, quantize, read_shapes, tensor_types
-from stages.release.runtime import Runtime, RuntimeUnavailable, quantize_rows
+from stages.release.runtime import Runtime
 
 K_QUANTS = ("q4_k_m", "q5_k_m", "q6_k")
 
@@ -294,23 +295,18 @@ def test_values_that_no_scale_can_hold_are_refused(wide: TinyLlama, value: float
         quantize(path, tmp_path / "out.gguf", "q8_0")
 
 
-def test_columns_that_ggml_would_abort_on_are_an_error() -> None:
-    with pytest.raises(ValueError, match="200 columns are no multiple of the block of 256"):
-        quantize_rows(np.zeros((2, 200), dtype=np.float32), 12)
-
-
 def test_without_llama_cpp_floats_and_q8_0_still_work(
     wide: TinyLlama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    runtime._library.cache_clear()
+    llamacpp.library.cache_clear()
     try:
         for quant in ("f16", "bf16", "q8_0"):
             quantize(wide.write("f32"), tmp_path / f"{quant}.gguf", quant)
         with pytest.raises(RuntimeUnavailable, match="pip install xllamacpp"):
             quantize(wide.write("f32"), tmp_path / "q4_k_m.gguf", "q4_k_m")
     finally:
-        runtime._library.cache_clear()
+        llamacpp.library.cache_clear()
     assert sorted(path.stem for path in tmp_path.iterdir()) == ["bf16", "f16", "q8_0"]
 
 

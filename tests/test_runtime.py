@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_gguf import TEMPLATE, VOCAB_SIZE, TinyLlama, make_llama, train_tokenizer
 
-from stages.release import runtime as module
 from stages.release.errors import ReleaseError
-from stages.release.runtime import Runtime, RuntimeUnavailable, choose
+from stages.release.llamacpp import library
+from stages.release.runtime import Runtime, choose
 
 CODE = [
     "def f(x):\n\tif x:\n\t\treturn  x\n\n\n    # trailing   \n",
@@ -43,16 +42,6 @@ def sentencepiece(tiny: TinyLlama) -> Any:
     from sentencepiece import SentencePieceProcessor
 
     return SentencePieceProcessor(model_file=str(tiny.folder / "tokenizer.model"))
-
-
-@pytest.fixture
-def fresh_library() -> Iterator[None]:
-    """For tests that spoil what is remembered of the wheel."""
-    module._library.cache_clear()
-    module._checked_library.cache_clear()
-    yield
-    module._library.cache_clear()
-    module._checked_library.cache_clear()
 
 
 def some_ids(count: int, seed: int = 0) -> list[int]:
@@ -252,40 +241,10 @@ def test_a_file_that_does_not_load_says_why(tiny: TinyLlama, tmp_path: Path, cap
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_missing_wheel_is_named(tiny: TinyLlama, fresh_library: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(RuntimeUnavailable, match="pip install xllamacpp"):
-        Runtime(tiny.write("f32"))
-
-
-@pytest.mark.parametrize(
-    ("table", "change", "message"),
-    [
-        ("_CONTEXT_DEFAULTS", {"n_batch": 4096}, "unknown struct layout: n_batch is 2048, expected 4096"),
-        ("_MODEL_DEFAULTS", {"use_extra_bufts": False}, "unknown struct layout: use_extra_bufts is True"),
-        ("_SIGNATURES", {"llama_gone": (None, [])}, "cannot be reached: .*llama_gone"),
-    ],
-)
-def test_another_layout_is_refused_and_the_version_named(
-    tiny: TinyLlama,
-    fresh_library: None,
-    monkeypatch: pytest.MonkeyPatch,
-    table: str,
-    change: dict[str, Any],
-    message: str,
-) -> None:
-    from importlib.metadata import version
-
-    monkeypatch.setattr(module, table, getattr(module, table) | change)
-    with pytest.raises(RuntimeUnavailable, match=message) as caught:
-        Runtime(tiny.write("f32"))
-    assert version("xllamacpp") in str(caught.value)
-
-
 def test_llama_cpp_finds_the_markers_of_a_gap(runtime: Runtime) -> None:
-    library = module._library()
+    llama = library()
     for name, token in (("pre", 6), ("suf", 7), ("mid", 8)):
-        function = getattr(library, f"llama_vocab_fim_{name}")
+        function = getattr(llama, f"llama_vocab_fim_{name}")
         function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_int32
         assert function(runtime._vocab) == token
     x = runtime.tokenize("x")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from stages.release.architectures import POSITIONS
 from stages.release.errors import ReleaseError
 from stages.release.gguf import replacing, start_tensors
-from stages.release.runtime import quantize_rows
+from stages.release.llamacpp import quantize_rows
 
 if TYPE_CHECKING:
     from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, ReaderTensor
