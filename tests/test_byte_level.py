@@ -192,3 +192,14 @@ def test_a_post_processor_truncation_and_padding_change_no_text(tmp_path: Path) 
     ours = from_huggingface(tmp_path)
     assert ours.encode(SOURCE) == trained().encode(SOURCE)
     assert ours.encode("x") == trained().encode("x")
+
+
+def test_composing_is_left_out_of_what_is_taken(tmp_path: Path) -> None:
+    """Qwen's composes letters (NFC), which llama.cpp does not and from which no text comes back as it was."""
+    content = json.loads(trained().tokenizer.to_str()) | {"normalizer": {"type": "NFC"}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<eos>"}), encoding="utf-8")
+    ours = from_huggingface(tmp_path)
+    apart = "e\u0301 \u1112\u1161\u11ab"
+    assert ours.decode(ours.encode(apart)) == apart and ours.encode(SOURCE) == trained().encode(SOURCE)
+    assert not ours.not_followed()

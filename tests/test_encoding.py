@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor
 
-from stages.tokens.chat import CHAT_TEMPLATE, Message
+from stages.tokens.chat import CHAT_TEMPLATE, Message, merged
 from stages.tokens.encoding import SentencePieceEncoding, load_encoding
 from stages.tokens.tokenizer import train
 
@@ -113,14 +113,17 @@ def rendered(messages: Sequence[Message], *, prompt: bool) -> str:
 plain = texts.filter(lambda text: not any(piece in text for piece in SPECIAL))
 
 
-@settings(max_examples=80, deadline=None)
-@given(st.booleans(), plain)
+@settings(max_examples=150, deadline=None)
+@given(st.booleans(), st.lists(plain | st.just("```python\nx = 1\n```"), min_size=1, max_size=4))
 def test_a_question_has_the_ids_that_the_runtimes_make_of_the_template(
-    encoding: SentencePieceEncoding, system: bool, question: str
+    encoding: SentencePieceEncoding, system: bool, said: list[str]
 ) -> None:
-    talk = [{"role": "system", "content": "Answer with code."}] * system + [{"role": "user", "content": question}]
+    """Also after other questions and answers, and where the answer was begun."""
+    talk: list[Message] = [{"role": "system", "content": "Answer with code."}] * system
+    talk += [{"role": ("user", "assistant")[number % 2], "content": text} for number, text in enumerate(said)]
     ids, mask = encoding.encode_chat(talk, prompt=True)
-    assert ids == as_runtimes_do(encoding, rendered(talk, prompt=True))
+    told = rendered(talk, prompt=len(said) % 2 == 1)
+    assert ids == as_runtimes_do(encoding, told if len(said) % 2 else told.removesuffix("<|im_end|>\n"))
     assert not any(mask)
 
 
@@ -152,16 +155,17 @@ messages = st.lists(
 
 @settings(max_examples=100, deadline=None)
 @given(messages, st.booleans())
-def test_the_mask_covers_the_answers_with_their_ends_and_nothing_else(
+def test_the_mask_covers_the_last_answer_with_its_end_and_nothing_else(
     encoding: SentencePieceEncoding, talk: list[Message], prompt: bool
 ) -> None:
     ids, mask = encoding.encode_chat(talk, prompt=prompt)
     assert len(ids) == len(mask) and ids[0] == 1 and mask[0] == 0
-    answers = [message["content"] for message in talk if message["role"] == "assistant"]
+    turns, begun = merged(talk), bool(talk) and talk[-1]["role"] == "assistant"
     learnt = [token for token, counts in zip(ids, mask, strict=True) if counts]
-    assert learnt == [token for answer in answers for token in (*encoding.encode(answer), 5)]
-    assert ids.count(5) == len(talk) and ids.count(4) == len(talk) + prompt
-    told = "".join(f"{message['role']}\n{message['content']}\n" for message in talk) + "assistant\n" * prompt
+    assert learnt == ([*encoding.encode(turns[-1]["content"]), 5] if begun and not prompt else [])
+    assert ids.count(5) == len(turns) - (begun and prompt) and ids.count(4) == len(turns) + (prompt and not begun)
+    told = "".join(f"{message['role']}\n{message['content']}\n" for message in turns)
+    told = told.removesuffix("\n") if begun and prompt else told + "assistant\n" * prompt
     assert encoding.decode(ids) == told
 
 

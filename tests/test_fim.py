@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.tokens.fim import near_middle
+from stages.tokens import fim
+from stages.tokens.encoding import FIM_MARKERS, FIM_MIDDLE, CharacterEncoding
+from stages.tokens.fim import OLLAMA_FIM_TEMPLATE, near_middle, trained_with_gaps
 
 TEXT = "one\ntwo\nthree\nfour\nfive\nsix\n"
 
@@ -40,3 +48,34 @@ def test_what_is_kept_is_one_stretch_of_the_text_around_the_whole_middle(text: s
     assert start == len(prefix) or not prefix or text[start - len(prefix) - 1] == "\n"
     if len(text) <= room:
         assert prefix + middle + suffix == text
+
+
+class Marked(CharacterEncoding):
+    """Characters with the markers of a gap as further ids."""
+
+    def token_id(self, piece: str) -> int:
+        markers = {marker: self.eos_id + number for number, marker in enumerate(FIM_MARKERS, 1)}
+        return markers[piece] if piece in markers else super().token_id(piece)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint32"])
+@pytest.mark.parametrize("at", [None, 0, 7, 24])
+def test_gaps_are_found_wherever_they_are_among_the_training_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, at: int | None
+) -> None:
+    monkeypatch.setattr(fim, "CHUNK", 8)
+    encoding = Marked("abc")
+    ids = np.zeros(25, dtype)
+    if at is not None:
+        ids[at] = encoding.token_id(FIM_MIDDLE)
+    ids.tofile(tmp_path / "train.bin")
+    (tmp_path / "meta.json").write_text(json.dumps({"dtype": dtype}))
+    assert trained_with_gaps(tmp_path, encoding) is (at is not None)
+    assert not trained_with_gaps(tmp_path, CharacterEncoding("abc"))
+
+
+def test_the_template_says_a_gap_as_the_encoding_does() -> None:
+    said = OLLAMA_FIM_TEMPLATE.replace("{{ .Prompt }}", "a").replace("{{ .Suffix }}", "b")
+    encoding = Marked("abc")
+    ids = [encoding.token_id(part) for part in re.findall(r"<\w+>|.", said)]
+    assert ids == encoding.encode_fim("a", "", "b")

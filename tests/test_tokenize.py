@@ -93,22 +93,22 @@ def conversations(out: Path, side: str) -> list[tuple[list[int], list[int]]]:
     return [(ids.tolist(), counts.tolist()) for ids, counts in parts if len(starts)]
 
 
-def test_conversations_are_whole_and_the_mask_is_one_on_answers_and_their_ends(tmp_path: Path) -> None:
+def test_conversations_go_up_to_each_answer_and_the_mask_is_one_on_it_and_its_end(tmp_path: Path) -> None:
     documents = [text("a", LONG), *(pair(str(number), messages) for number, messages in enumerate(PAIRS))]
     out, metrics, processor = run(tmp_path, documents, documents, context_length=64, system="Be short.")
     for side in ("train", "val"):
         found = conversations(out, side)
         assert metrics[f"{side}_pairs"] == {
-            "conversations": 3, "tokens": sum(len(ids) for ids, _ in found), "too_long": 0,
+            "conversations": 4, "tokens": sum(len(ids) for ids, _ in found), "too_long": 0,
         }  # fmt: skip
-        for number, ((ids, mask), messages) in enumerate(zip(found, PAIRS, strict=True)):
+        asked = [(0, PAIRS[0]), (1, PAIRS[1]), (2, PAIRS[2][:2]), (2, PAIRS[2])]
+        for (ids, mask), (number, messages) in zip(found, asked, strict=True):
             assert ids[0] == 1
             led = "system\nBe short.\n" if hashlib.sha256(str(number).encode()).digest()[0] % 2 else ""
             told = "".join(f"{message['role']}\n{message['content']}\n" for message in messages)
             assert processor.decode(ids) == led + told
-            answers = [message["content"] for message in messages if message["role"] == "assistant"]
             learnt = [token for token, counts in zip(ids, mask, strict=True) if counts]
-            assert learnt == [token for answer in answers for token in (*processor.encode_as_ids(answer), END)]
+            assert learnt == [*processor.encode_as_ids(messages[-1]["content"]), END]
 
 
 def test_half_of_the_conversations_are_led_by_the_system_message_and_none_without_one(tmp_path: Path) -> None:
@@ -169,6 +169,17 @@ def test_ids_take_two_bytes_as_long_as_they_fit() -> None:
 def test_context_lengths_out_of_bounds_are_refused(length: int) -> None:
     with pytest.raises(ValidationError):
         TokenizeConfig(context_length=length)
+
+
+@pytest.mark.parametrize("system", ["Say <eos>.", 'a """ b', "no\u00a0break", "<|im_end|>\n", "\u200b", "a\rb", "\x00"])
+def test_a_system_message_that_ollama_would_get_otherwise_is_refused(system: str) -> None:
+    with pytest.raises(ValidationError, match="cannot be said to Ollama in a system message"):
+        TokenizeConfig(system=system)
+
+
+def test_any_other_system_message_is_taken() -> None:
+    for system in ("", 'Say "é漢" <b>{{ .System }}\n\tnow', "😀"):
+        assert TokenizeConfig(system=system).system == system
 
 
 def test_a_gap_is_written_as_prefix_suffix_and_middle(tmp_path: Path) -> None:

@@ -222,6 +222,21 @@ def test_a_pretrained_tokenizer_is_taken_from_its_folder(tmp_path: Path) -> None
     assert tokenizer.fingerprint({"tokenizer": TokenizerConfig()}, tmp_path) == []
 
 
+def test_words_that_llama_cpp_cuts_otherwise_are_told_when_the_tokenizer_is_taken(tmp_path: Path) -> None:
+    theirs, folder = byte_level.train([SOURCE], 450), tmp_path / "other"
+    folder.mkdir()
+    theirs.save(folder)
+    stand = Stand(tmp_path / "out", {}, [TokenizerConfig(init_from=str(folder), kind="byte_level")])
+    tokenizer.run(stand.context)
+    assert not stand.warned
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["pre_tokenizer"]["use_regex"] = False
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    tokenizer.run(stand.context)
+    assert len(stand.warned) == 1 and "because of pre_tokenizer" in stand.warned[0]
+    assert "`convert` will refuse the model" in stand.warned[0]
+
+
 def test_a_sentencepiece_model_made_here_is_taken_as_it_is_and_no_other(tmp_path: Path) -> None:
     from sentencepiece import SentencePieceTrainer
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.tokens.chat import CHAT_MARKERS
 from stages.tokens.interface import BOS, EOS, FIM_MARKERS, PAD, Encoding
+from stages.tokens.words import not_followed
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -34,7 +35,7 @@ ROLES = ("bos_token", "eos_token", "pad_token")
 
 
 class ByteLevelEncoding(Encoding):
-    """BPE over bytes: every text comes back to the byte, unless a tokenizer that was taken normalises (Qwen: NFC)."""
+    """BPE over bytes: every text comes back to the byte."""
 
     def __init__(self, tokenizer: Tokenizer, roles: Sequence[str]) -> None:
         """`roles` are the tokens that start a text, end it, and fill up."""
@@ -60,6 +61,10 @@ class ByteLevelEncoding(Encoding):
         named = dict(zip(ROLES, (self.bos_token, self.eos_token, self.pad_token), strict=True))
         told = {"tokenizer_class": "PreTrainedTokenizerFast", **named, "clean_up_tokenization_spaces": False}
         (folder / ROLES_FILE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8", newline="\n")
+
+    def not_followed(self) -> list[str]:
+        """What in it llama.cpp would do otherwise, so that a model with it cannot be released."""
+        return not_followed(json.loads(self.tokenizer.to_str()))
 
     def token_id(self, piece: str) -> int:
         found = self.tokenizer.token_to_id(piece)
@@ -108,12 +113,16 @@ def train(texts: Iterable[str], vocab_size: int) -> ByteLevelEncoding:
 def from_huggingface(folder: Path) -> ByteLevelEncoding:
     """The tokenizer of a pretrained model with what it lacks appended.
 
+    If it composes letters (NFC, as Qwen's does), that is left out: llama.cpp does not, and texts could not come back.
+
     Reads `tokenizer.json`, or `vocab.json` and `merges.txt`, and what `tokenizer_config.json` says of start, end and
     padding. Raises ValueError where there is none, or none that gives texts back.
     """
-    from tokenizers import AddedToken
+    from tokenizers import AddedToken, normalizers
 
     tokenizer = _tokenizer(folder)
+    if isinstance(tokenizer.normalizer, normalizers.NFC):
+        tokenizer.normalizer = None
     named = _roles(folder)
     here = tokenizer.get_vocab()
     ends = [named.get(role) for role in ("eos_token", "bos_token")] + [END_OF_TEXT, EOS]

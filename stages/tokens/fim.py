@@ -5,15 +5,25 @@ own, so that the model learns to write what fits between the two:
 
     <fim_prefix>prefix<fim_suffix>suffix<fim_middle>middle<eos>
 
-The markers are those of StarCoder, which llama.cpp knows.
+The markers are those of StarCoder, which llama.cpp knows. A gap starts a text, so every runtime puts `<bos>` before it.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from stages.tokens.interface import FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX
+
+if TYPE_CHECKING:
+    from stages.tokens.interface import Encoding
+
+OLLAMA_FIM_TEMPLATE = FIM_PREFIX + "{{ .Prompt }}" + FIM_SUFFIX + "{{ .Suffix }}" + FIM_MIDDLE
+CHUNK = 1 << 24
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
@@ -33,3 +43,18 @@ def near_middle(text: str, start: int, end: int, room: int, cost: Callable[[str]
         above += pair[0] is not None
         below += pair[1] is not None
     return "".join(before[len(before) - above :]), text[start:end], "".join(after[:below])
+
+
+def trained_with_gaps(tokens: Path, encoding: Encoding) -> bool:
+    """Whether a `tokenize` artifact's training texts have gaps: whether the marker before a middle is among their ids.
+
+    It never comes out of ordinary text, so this holds whatever made the texts, nanoGPT's own files among them.
+    """
+    import numpy as np
+
+    if not encoding.fills:
+        return False
+    marker = encoding.token_id(FIM_MIDDLE)
+    dtype = json.loads((tokens / "meta.json").read_bytes())["dtype"]
+    ids = np.memmap(tokens / "train.bin", dtype=np.dtype(dtype).newbyteorder("<"), mode="r")
+    return any(bool((ids[start : start + CHUNK] == marker).any()) for start in range(0, len(ids), CHUNK))

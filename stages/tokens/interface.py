@@ -63,9 +63,10 @@ class Encoding(Protocol):
         return frozenset({self.eos_id, self.token_id(CHAT_END)} if self.chats else {self.eos_id})
 
     def encode_chat(self, messages: Sequence[Message], *, prompt: bool = False) -> tuple[list[int], list[int]]:
-        """Ids of a conversation as the chat template renders it, and a mask that is 1 on what the assistant says.
+        """Ids of a conversation as the runtimes read it, and a mask that is 1 on the answer at its end, if any.
 
-        The mask covers each answer and the token that ends it. With `prompt` the ids end where the next answer starts.
+        The mask covers the answer and the token that ends it. With `prompt` the ids end where the next answer starts,
+        or where one that was begun goes on.
         """
         tokens, mask = [self.bos_id], [0]
         for part in chat_parts(messages, prompt=prompt):

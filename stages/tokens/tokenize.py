@@ -13,20 +13,21 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.errors import StageError
 from pipeline.stage import Context, Metrics, Section, Stage
 from stages.corpus.documents import Document, read_documents
 from stages.tokens import bins
 from stages.tokens.characters import shown
-from stages.tokens.chat import with_system
-from stages.tokens.encoding import FIM_MARKERS, Encoding, UnknownCharacters, load_encoding
+from stages.tokens.chat import CHAT_MARKERS, answered, with_system
+from stages.tokens.encoding import BOS, EOS, FIM_MARKERS, PAD, UNK, Encoding, UnknownCharacters, load_encoding
 from stages.tokens.fim import near_middle
 
 # Training reads windows of context_length tokens wherever they fall: a gap with its surroundings in half of that lies
 # whole in every second one. Spread over a long program, the model would never see both sides of it.
 FIM_SHARE = 2
+UNSAYABLE = (*CHAT_MARKERS, *FIM_MARKERS, UNK, BOS, EOS, PAD, '"""')
 
 
 class TokenizeConfig(Section):
@@ -42,6 +43,21 @@ class TokenizeConfig(Section):
         "block_size": "context_length", "max_seq_len": "context_length", "max_seq_length": "context_length",
         "sequence_len": "context_length", "n_positions": "context_length",
     }  # fmt: skip
+
+    @field_validator("system")
+    @classmethod
+    def _sayable(cls, system: str) -> str:
+        """Runtimes take a marker in a text for a special token, and a Modelfile drops what cannot be printed."""
+        found = [*(word for word in UNSAYABLE if word in system), *(c for c in system if not _sayable(c))]
+        if found:
+            raise ValueError(
+                f"{', '.join(map(ascii, dict.fromkeys(found)))} cannot be said to Ollama in a system message"
+            )
+        return system
+
+
+def _sayable(character: str) -> bool:
+    return character.isprintable() or character in "\n\t"
 
 
 def run(context: Context) -> Metrics:
@@ -151,24 +167,26 @@ def _with_gap(document: Document, encoding: Encoding, room: int) -> tuple[str, s
 def write_pairs(
     folder: Path, side: str, documents: Iterable[Document], encoding: Encoding, config: TokenizeConfig
 ) -> dict[str, int]:
-    """`<side>_pairs.bin`, `.idx` and `.mask` (uint8, 1 on what the assistant says).
+    """`<side>_pairs.bin`, `.idx` and `.mask` (uint8, 1 on the answer).
 
-    Half of the conversations, by a hash of their id, are led by the system message. One of more than `context_length`
-    + 1 tokens would be cut in its answer, so it is left out and counted.
+    A conversation is there once for each of its answers, up to it. Half of the conversations, by a hash of their id,
+    are led by the system message. One of more than `context_length` + 1 tokens would be cut in its answer, so it is
+    left out and counted.
     """
     starts, tokens, too_long = [], 0, 0
     name = f"{side}_pairs"
     with (folder / f"{name}.bin").open("wb") as ids_file, (folder / f"{name}.mask").open("wb") as mask_file:
         for document in documents:
             system = config.system if sha256(document.id.encode()).digest()[0] % 2 else ""
-            ids, mask = encoding.encode_chat(with_system(document.messages, system))
-            if len(ids) > config.context_length + 1:
-                too_long += 1
-                continue
-            np.asarray(ids, dtype=id_type(encoding.vocab_size)).tofile(ids_file)
-            np.asarray(mask, dtype=np.uint8).tofile(mask_file)
-            starts.append(tokens)
-            tokens += len(ids)
+            for messages in answered(with_system(document.messages, system)):
+                ids, mask = encoding.encode_chat(messages)
+                if len(ids) > config.context_length + 1:
+                    too_long += 1
+                    continue
+                np.asarray(ids, dtype=id_type(encoding.vocab_size)).tofile(ids_file)
+                np.asarray(mask, dtype=np.uint8).tofile(mask_file)
+                starts.append(tokens)
+                tokens += len(ids)
     np.asarray(starts, dtype="<i8").tofile(folder / f"{name}.idx")
     return {"conversations": len(starts), "tokens": tokens, "too_long": too_long}
 
@@ -196,7 +214,7 @@ def spared(sections: Mapping[str, Section]) -> frozenset[str]:
 
 STAGE = Stage(
     name="tokenize",
-    version=2,
+    version=3,
     module=__name__,
     run=run,
     sections={"tokenize": TokenizeConfig},

@@ -123,7 +123,13 @@ def _take(context: Context, config: TokenizerConfig) -> Metrics:
     folder = pretrained.pretrained_folder(config.init_from, context.base)
     try:
         if config.kind == "byte_level":
-            byte_level.from_huggingface(folder).save(context.out)
+            taken = byte_level.from_huggingface(folder)
+            taken.save(context.out)
+            if found := taken.not_followed():
+                context.warn(
+                    f"{config.init_from}: llama.cpp would split text otherwise because of {', '.join(found)}, so that "
+                    "`convert` will refuse the model; take another tokenizer, or end the run with `until: pretrain`"
+                )
         else:
             _copy_sentencepiece(folder, context.out)
     except Exception as error:  # a damaged file makes the tokenizers package raise plain exceptions
@@ -235,7 +241,7 @@ def chunks(texts: Iterable[str]) -> Iterator[str]:
 
 STAGE = Stage(
     name="tokenizer",
-    version=2,
+    version=3,
     module=__name__,
     run=run,
     sections={"tokenizer": TokenizerConfig},

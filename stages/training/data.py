@@ -149,7 +149,7 @@ class TextBatches:
 
 
 class PairBatches:
-    """Whole conversations, padded; only what the assistant says counts.
+    """Conversations up to an answer, padded; only that answer counts.
 
     The conversations of a step stand in it by length, the longest first: its gradient is a sum in which their order is
     nothing, and its micro-batches are padded little. Which conversations a step has is drawn without regard to length.
@@ -185,7 +185,7 @@ class PairBatches:
 
 
 class Conversations:
-    """The conversations of a file: tokens, and a mask of what the assistant says."""
+    """The conversations of a file: tokens, and a mask of the answers."""
 
     def __init__(self, folder: Path, name: str, meta: TokenMeta) -> None:
         self.meta = meta
