@@ -147,7 +147,7 @@ def test_positions_biases_and_norms_stay_in_float32(model: tuple[str, Path, Any]
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
         ("gpt2", {"scale_attn_weights": False, "add_cross_attention": True}, "scale_attn_weights, add_cross_attention"),
         ("gpt2", {"n_positions": 64}, r"wpe\.weight has shape \(48, 64\), by .* it is \(64, 64\)"),
-        ("gpt2", {"n_inner": None}, r"c_fc\.weight has shape \(64, 96\), by .* it is \(64, 256\)"),
+        ("gpt2", {"n_inner": None}, r"mlp\.c_proj\.weight has shape \(96, 64\), by .* it is \(256, 64\)"),
         ("qwen3", {"use_sliding_window": True}, "use_sliding_window"),
         ("qwen3", {"layer_types": ["full_attention", "sliding_attention"]}, "layer_types"),
         ("qwen3", {"head_dim": 15}, "head_dim is 15"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from test_folder import disk_that_fills
 from test_gather import StageRun, run_stage, sections_of
 
 from pipeline.errors import StageError
 from stages.corpus.documents import Document, Message, conversation_text, document_id, write_documents
 from stages.release import convert
+from stages.release.errors import ReleaseError
 from stages.tokens import byte_level, tokenizer
 from stages.tokens.encoding import CharacterEncoding, Encoding, load_encoding
 from stages.training import pretrain
@@ -103,7 +105,8 @@ def make_release(root: Path, *, steps: int = 0, kind: str = "sentencepiece", **s
     write_tokenizer(root / "tokenizer", kind, [document.text for document in documents])
     encoding = load_encoding(root / "tokenizer")
     (root / "tokenize").mkdir()
-    (root / "tokenize/meta.json").write_text(json.dumps({"system": SYSTEM}))
+    (root / "tokenize/meta.json").write_text(json.dumps({"system": SYSTEM, "dtype": "uint16"}))
+    np.array(encoding.encode(documents[0].text), np.uint16).tofile(root / "tokenize/train.bin")
     torch.manual_seed(0)
     sizes = SHAPE if shape.get("architecture", "llama") == "llama" else {"d_model": 64, "n_layers": 2, "n_heads": 4}
     model = make_model(ModelConfig.model_validate({**sizes, **shape}), encoding.vocab_size, CONTEXT)
@@ -386,15 +389,12 @@ def edit_weights(folder: Path, name: str, rows: Sequence[int]) -> None:
 
 
 def test_weights_in_another_place_are_found(tiny: TinyRelease, tmp_path: Path) -> None:
-    from stages.training.model import load_model
-
     copy = tiny.copy(tmp_path / "copy")
-    model = load_model(copy.root / "finetune")
     text = program(11)
-    assert convert.check_logits(copy.root / "convert", model, copy.encoding, text) <= 1e-4
+    assert convert.check_logits(copy.root / "convert", copy.root / "finetune", copy.encoding, text) <= 1e-4
     edit_weights(copy.root / "convert", "model.layers.1.self_attn.k_proj.weight", [*range(16, 32), *range(16)])
     with pytest.raises(StageError, match="logits of transformers differ by"):
-        convert.check_logits(copy.root / "convert", model, copy.encoding, text)
+        convert.check_logits(copy.root / "convert", copy.root / "finetune", copy.encoding, text)
 
 
 def test_another_tokenizer_is_found(tiny: TinyRelease, tmp_path: Path) -> None:
@@ -413,3 +413,190 @@ def test_a_tokenizer_of_another_size_is_refused(tiny: TinyRelease, tmp_path: Pat
     (copy.root / "tokenizer/tokenizer.model").write_bytes(model_file)
     with pytest.raises(StageError, match="the tokenizer has 400 pieces, the embedding 420 rows"):
         copy.convert()
+
+
+def damage_weights(release: TinyRelease, name: str, value: float) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    path = release.root / "finetune/model.safetensors"
+    weights = load_file(path)
+    weights[name].flat[3] = value
+    save_file(weights, path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_checkpoint_with_a_value_that_is_none_is_refused_by_name(
+    tiny: TinyRelease, tmp_path: Path, value: float
+) -> None:
+    copy = tiny.copy(tmp_path / "copy")
+    before = (copy.root / "convert/model.safetensors").read_bytes()
+    damage_weights(copy, "blocks.1.feed_forward.down.weight", value)
+    told = r"finetune/model\.safetensors: blocks\.1\.feed_forward\.down\.weight has values that are not finite"
+    with pytest.raises(ReleaseError, match=told):
+        copy.convert()
+    assert (copy.root / "convert/model.safetensors").read_bytes() == before
+    assert not list((copy.root / "convert").glob(".*"))
+
+
+def cut_weights(root: Path) -> None:
+    path = root / "finetune/model.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def swap_weights(root: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({"a": np.zeros(3, np.float32)}, root / "finetune/model.safetensors")
+
+
+def more_rows(root: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    path = root / "finetune/model.safetensors"
+    weights = load_file(path)
+    rows = weights["embedding.weight"]
+    save_file(weights | {"embedding.weight": np.concatenate([rows, rows[:1]])}, path)
+
+
+def other_shape(root: Path) -> None:
+    path = root / "finetune/model.json"
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps(told | {"model": told["model"] | {"d_model": "wide"}}))
+
+
+def doubled_piece(root: Path) -> None:
+    """As a protocol buffer: the second of two pieces of the same length gets the name of the first."""
+    path = root / "tokenizer/tokenizer.model"
+    model = path.read_bytes()
+    assert model.count(b"<0x41>") == model.count(b"<0x42>") == 1
+    path.write_bytes(model.replace(b"<0x42>", b"<0x41>"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (cut_weights, r"finetune/model\.safetensors: cut short"),
+        (swap_weights, r"finetune/model\.safetensors: .* is missing"),
+        (more_rows, r"finetune/model\.safetensors: embedding\.weight is 421×64 instead of 420×64"),
+        (lambda root: (root / "finetune/model.safetensors").write_bytes(b"\0" * 999), r"head is damaged"),
+        (lambda root: (root / "finetune/model.safetensors").unlink(), r"model\.safetensors: No such file"),
+        (other_shape, r"finetune/model\.json: not the shape of a trained model"),
+        (lambda root: (root / "finetune/model.json").write_text("{"), r"finetune/model\.json: not the shape"),
+        (lambda root: (root / "finetune/model.json").write_text("[]"), r"finetune/model\.json: not the shape"),
+        (lambda root: (root / "finetune/model.json").unlink(), r"finetune/model\.json: not the shape"),
+        (lambda root: (root / "tokenizer/tokenizer.model").write_bytes(b"x" * 99), "tokenizer: not a tokenizer"),
+        (lambda root: (root / "tokenizer/tokenizer.model").unlink(), "tokenizer: not a tokenizer: .* holds no"),
+        (doubled_piece, r"tokenizer: not a tokenizer: .*<0x41> is already defined"),
+    ],
+)
+def test_what_was_trained_is_checked_before_anything_is_written(
+    tiny: TinyRelease, tmp_path: Path, damage: Callable[[Path], Any], told: str
+) -> None:
+    copy = tiny.copy(tmp_path / "copy")
+    damage(copy.root)
+    shutil.rmtree(copy.root / "convert")
+    with pytest.raises(ReleaseError, match=told):
+        copy.convert()
+    assert not list((copy.root / "convert").iterdir())
+
+
+def piece_with_two_ids(text: str) -> str:
+    return text.replace('"!": 0,', '"!": 0, "!": 1,', 1)
+
+
+def same_id_twice(text: str) -> str:
+    return text.replace('"\\"": 1,', '"\\"": 0,', 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (piece_with_two_ids, "'!' is there twice"),
+        (same_id_twice, "two tokens have one id"),
+        (lambda text: "{}", "not a"),
+    ],
+)
+def test_a_byte_level_tokenizer_is_checked_too(tmp_path: Path, change: Callable[[str], str], told: str) -> None:
+    release = make_release(tmp_path / "artifacts", kind="byte_level")
+    path = release.root / "tokenizer/tokenizer.json"
+    assert change(path.read_text()) != path.read_text()
+    path.write_text(change(path.read_text()))
+    with pytest.raises(ReleaseError, match=f"tokenizer.*{told}"):
+        release.convert()
+    assert not list((release.root / "convert").iterdir())
+
+
+def test_ids_without_a_piece_go_all_the_way(tmp_path: Path) -> None:
+    """As Qwen's tokenizer leaves some between its words and its markers."""
+    from stages.release.gguf import GgufMetadata, write_gguf
+    from stages.release.runtime import Runtime
+
+    release = make_release(tmp_path / "artifacts", kind="byte_level")
+    path = release.root / "tokenizer/tokenizer.json"
+    told = json.loads(path.read_text())
+    for token in told["added_tokens"]:
+        token["id"] += 3
+    path.write_text(json.dumps(told))
+    size = release.encoding.vocab_size
+    shape = json.loads((release.root / "finetune/model.json").read_text())
+    remake(release.root / "finetune", shape, size)
+    release.convert()
+    write_gguf(release.root / "convert", tmp_path / "x.gguf", file_type="f32", metadata=GgufMetadata("x"))
+    with Runtime(tmp_path / "x.gguf", threads=1) as runtime:
+        assert (runtime.vocab_size, runtime.bos_id) == (size, release.encoding.bos_id)
+        assert runtime.tokenize(program(0), add_special=True) == [runtime.bos_id, *release.encoding.encode(program(0))]
+
+
+def remake(folder: Path, shape: Any, vocab_size: int) -> None:
+    from stages.training.model import make_model, save_model
+    from stages.training.shape import ModelConfig
+
+    save_model(folder, make_model(ModelConfig.model_validate_json(json.dumps(shape["model"])), vocab_size, CONTEXT))
+
+
+@pytest.mark.parametrize("filled", [0, 100, 600, 5_000, 60_000, 300_000])
+def test_a_disk_that_fills_ends_in_an_error_that_names_the_file(tiny: TinyRelease, tmp_path: Path, filled: int) -> None:
+    """Whichever of its files it is that no longer fits, the largest is that of the weights."""
+    copy = tiny.copy(tmp_path / "copy")
+    shutil.rmtree(copy.root / "convert")
+    wanted = r"convert.*: cannot be written: File too large; .* free"
+    with pytest.raises(ReleaseError, match=wanted) as caught, disk_that_fills(filled):
+        copy.convert()
+    assert ("model.safetensors: cannot be written: File too large; it needs 3" in str(caught.value)) is (filled > 5_000)
+    assert not list((copy.root / "convert").glob("*model.safetensors*"))
+    copy.convert()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind"), [("llama", "sentencepiece"), ("qwen3", "byte_level"), ("gpt2", "gpt2")]
+)
+def test_the_pipeline_of_transformers_chats_and_stops(tmp_path: Path, architecture: str, kind: str) -> None:
+    """A model that learnt one answer by heart says it and nothing after it, nor does it run out of positions."""
+    import torch
+    from transformers import pipeline
+
+    from stages.training.model import load_model, save_model
+
+    shapes: dict[str, dict[str, Any]] = {"llama": {}, "qwen3": {"qk_norm": True}, "gpt2": GPT2}
+    release = make_release(tmp_path / "artifacts", kind=kind, **shapes[architecture])
+    chat = [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "led.on()"}]
+    ids, _ = release.encoding.encode_chat(chat)
+    model = load_model(release.root / "finetune")
+    padding = [release.encoding.eos_id] * (CONTEXT + 1 - len(ids))
+    train(model, [[*ids, *padding]], 100)
+    save_model(release.root / "finetune", model)
+    release.convert()
+    speak = pipeline("text-generation", model=str(release.root / "convert"), device="cpu")
+    torch.manual_seed(0)
+    told = speak(chat[:1], do_sample=False)[0]["generated_text"]
+    assert told == chat
+    speak.model.generation_config.eos_token_id = None
+    generated = speak("from machine", return_tensors=True)[0]["generated_token_ids"]
+    assert len(generated) == CONTEXT
+
+
+def test_what_transformers_generates_stays_within_the_context(tiny: TinyRelease) -> None:
+    from transformers import GenerationConfig
+
+    told = GenerationConfig.from_pretrained(tiny.root / "convert")
+    assert told.max_length == CONTEXT and told.pad_token_id == 3 and told.bos_token_id == 1

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+from test_folder import disk_that_fills
 
 from stages.release.architectures import pair_rows
 from stages.release.errors import ReleaseError
@@ -21,7 +22,7 @@ FIM = ["<fim_prefix>", "<fim_suffix>", "<fim_middle>"]
 SPECIALS = ["<unk>", "<bos>", "<eos>", "<pad>", "<|im_start|>", "<|im_end|>", *FIM]
 TEMPLATE = "{% for message in messages %}<|im_start|>{{ message.content }}<|im_end|>\n{% endfor %}"
 VOCAB_SIZE = 500
-FileType = Literal["f32", "f16"]
+FileType = Literal["f32", "f16", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,7 @@ def test_every_key_that_llama_cpp_would_miss_is_written(tiny: TinyLlama) -> None
         "tokenizer.ggml.add_space_prefix": False,
         "tokenizer.ggml.add_bos_token": True,
         "tokenizer.ggml.add_eos_token": False,
+        "tokenizer.ggml.add_sep_token": False,
         "tokenizer.chat_template": TEMPLATE,
     }
     # unknown, controls, the 256 bytes, and pieces that SentencePiece BPE scores by the order of their merges
@@ -219,6 +221,51 @@ def test_tensors_are_the_model_s_with_rows_paired_for_rope(tiny: TinyLlama) -> N
 
 def test_pair_rows_by_hand() -> None:
     assert pair_rows(np.arange(8, dtype=np.float32)[:, None], 2)[:, 0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+
+
+def test_bf16_rounds_as_torch_does(tiny: TinyLlama) -> None:
+    import torch
+
+    exact, path = read_tensors(tiny.write("f32")), tiny.write("bf16")
+    assert read_fields(path)["general.file_type"] == 32
+    for name, tensor in read_tensors(path).items():
+        if tensor.dtype == np.float32:
+            assert tensor.ndim == 1 and np.array_equal(tensor, exact[name])
+        else:
+            rounded = torch.from_numpy(exact[name].copy()).bfloat16().view(torch.uint16).numpy()
+            assert np.array_equal(tensor.view(np.uint16), rounded), name
+
+
+@pytest.mark.parametrize("filled", [0, 30, 5_000, 60_000, 180_000])
+def test_a_disk_that_fills_leaves_the_file_before(broken: TinyLlama, filled: int) -> None:
+    """In its head, its vocabulary or its tensors."""
+    path = broken.write("f16")
+    before = path.read_bytes()
+    assert len(before) > 180_000
+    with (
+        pytest.raises(ReleaseError, match=r"model-f16\.gguf: cannot be written: .*; it needs 2"),
+        disk_that_fills(filled),
+    ):
+        broken.write("f16")
+    assert path.read_bytes() == before and not list(broken.folder.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("config.json", b"{", r"config\.json: "),
+        ("config.json", b"[1]", r"config\.json: not a JSON object"),
+        ("model.safetensors", b"\0" * 100, r"model\.safetensors: .*head is damaged"),
+        ("model.safetensors", b"", r"model\.safetensors: no safetensors file"),
+        ("chat_template.jinja", b"\xff\xfe", r"chat_template\.jinja: not UTF-8"),
+        ("tokenizer.model", b"\0" * 50, r"tokenizer\.model: not a SentencePiece model"),
+        ("model.safetensors.index.json", b"{}", r"index\.json: has no weight_map"),
+    ],
+)
+def test_garbage_in_any_file_is_named(broken: TinyLlama, name: str, content: bytes, told: str) -> None:
+    (broken.folder / name).write_bytes(content)
+    with pytest.raises(ReleaseError, match=told):
+        broken.write()
 
 
 def test_f16_rounds_matrices_and_leaves_vectors(tiny: TinyLlama) -> None:
@@ -273,7 +320,14 @@ def test_a_tied_output_that_was_saved_is_left_out_or_refused(broken: TinyLlama, 
         ({"architectures": ["MistralForCausalLM"]}, "MistralForCausalLM"),
         ({"vocab_size": 501}, "500 tokens in the tokenizer, vocab_size 501"),
         ({"head_dim": 15}, "head_dim is 15"),
-        ({"intermediate_size": 128}, r"gate_proj\.weight has shape \(160, 64\), by .* it is \(128, 64\)"),
+        ({"hidden_size": "wide"}, r"config\.json: some value is not what it should be: .*wide"),
+        ({"num_attention_heads": 0, "head_dim": None}, "some value is not what it should be"),
+        ({"num_attention_heads": None}, "some value is not what it should be"),
+        ({"rope_parameters": [1]}, "some value is not what it should be"),
+        ({"rms_norm_eps": float("nan")}, "norm_eps must be positive"),
+        ({"num_hidden_layers": -1}, "n_layers must be positive"),
+        ({"num_key_value_heads": 3}, "4 heads cannot share 3 key heads"),
+        ({"intermediate_size": 128}, r"down_proj\.weight has shape \(64, 160\), by .* it is \(64, 128\)"),
         ({"num_hidden_layers": 3}, "tensors are missing: model.layers.2"),
         ({"num_hidden_layers": 1}, "would refuse tensors model.layers.1"),
         ({"tie_word_embeddings": False}, "missing: lm_head.weight"),

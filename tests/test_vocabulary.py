@@ -16,7 +16,8 @@ from test_gguf import read_fields, train_tokenizer
 from stages.release.errors import ReleaseError
 from stages.release.gguf import GgufMetadata, write_gguf
 from stages.release.runtime import Runtime
-from stages.release.vocabulary import PRE_TOKENIZERS, read_vocabulary
+from stages.release.vocabulary import read_vocabulary
+from stages.tokens.words import PRE_TOKENIZERS
 
 SPECIALS = ["<bos>", "<eos>", "<pad>", "<|im_start|>", "<|im_end|>", "<fim_prefix>", "<fim_suffix>", "<fim_middle>"]
 TOKENS = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>", "add_bos_token": True}
@@ -127,6 +128,7 @@ def test_the_keys_are_those_of_gguf_s_own_reader(tmp_path: Path) -> None:
         "ggml.add_space_prefix": False,
         "ggml.add_bos_token": theirs.add_special_token["bos"],
         "ggml.add_eos_token": False,
+        "ggml.add_sep_token": False,
         "chat_template": theirs.chat_template,
     }
     assert len(theirs.merges) > 300 and set(theirs.special_token_ids) == set(names)
@@ -168,13 +170,16 @@ def test_a_gap_among_the_ids_is_filled_as_llama_cpp_does(tmp_path: Path) -> None
         assert runtime.vocab_size == count
 
 
-def test_composed_letters_are_split_as_by_a_tokenizer_that_composes(tmp_path: Path) -> None:
-    """Qwen's composes (NFC) what llama.cpp leaves: texts that are composed, as nearly all are, have the same ids."""
-    tokenizer = train("qwen2")
+def test_a_gap_gets_a_name_that_no_piece_has(tmp_path: Path) -> None:
+    tokenizer = train("gpt-2")
+    gap = tokenizer.get_vocab_size()
+    tokenizer.add_special_tokens([f"[PAD{gap + 1}]"])
     folder = write(tmp_path, tokenizer, **TOKENS)
-    edit(folder, lambda told: told.update(normalizer={"type": "NFC"}))
-    with Runtime(gguf_of(folder, tokenizer.get_vocab_size())) as runtime:
-        assert runtime.tokenize("café ½") == tokenizer.encode("café ½", add_special_tokens=False).ids
+    edit(folder, lambda told: told["added_tokens"][-1].update(id=gap + 2))
+    pieces = read_vocabulary(folder).pieces
+    assert pieces[gap:] == [f"[PAD{gap}]", f"[[PAD{gap + 1}]]", f"[PAD{gap + 1}]"]
+    with Runtime(gguf_of(folder, len(pieces))) as runtime:
+        assert runtime.vocab_size == gap + 3
 
 
 def of_sentencepiece(told: dict[str, Any]) -> None:
@@ -192,12 +197,19 @@ def without_a_byte(told: dict[str, Any]) -> None:
         (lambda told: told["model"].update(type="WordPiece"), r"model\.type"),
         (lambda told: told["model"].update(ignore_merges=True), r"model\.ignore_merges"),
         (lambda told: told["model"].update(end_of_word_suffix="</w>"), r"model\.end_of_word_suffix"),
-        (lambda told: told.update(normalizer={"type": "Lowercase"}), "because of normalizer"),
+        (lambda told: told.update(normalizer={"type": "NFC"}), "because of normalizer"),
         (lambda told: told["pre_tokenizer"].update(add_prefix_space=True), "because of pre_tokenizer"),
         (lambda told: told.update(pre_tokenizer=None), "because of pre_tokenizer"),
         (lambda told: told.update(pre_tokenizer={"type": "Whitespace"}), "because of pre_tokenizer"),
         (lambda told: told["added_tokens"][0].update(lstrip=True), "because of added_tokens"),
         (lambda told: told["added_tokens"][0].update(id=told["added_tokens"][1]["id"]), "two tokens have one id"),
+        (lambda told: told["added_tokens"][0].update(content="a"), r"'a' is there twice, with the ids \d+ and \d+"),
+        (lambda told: told["added_tokens"][0].update(id="7"), "'<bos>' has the id '7'"),
+        (lambda told: told["added_tokens"][0].update(id=-1), "'<bos>' has the id -1"),
+        (lambda told: told["added_tokens"][0].update(id=2**40), "'<bos>' has the id 1099511627776"),
+        (lambda told: told.update(added_tokens=["<bos>"]), "not a tokenizer of byte-level BPE"),
+        (lambda told: told["model"].update(merges=[["Ġ", "nope"]]), "the merge of 'Ġ' and 'nope' is of pieces that"),
+        (lambda told: told.update(pre_tokenizer=[]), "because of pre_tokenizer|not a tokenizer"),
         (without_a_byte, "1 of the 256 bytes have no token"),
         (lambda told: told.pop("model"), "not a tokenizer of byte-level BPE"),
         (lambda told: told["model"].update(merges=["a b c"]), "not a tokenizer of byte-level BPE"),

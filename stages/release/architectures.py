@@ -5,6 +5,8 @@ Names of keys and tensors are llama.cpp's (github.com/ggml-org/llama.cpp, gguf-p
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,6 +76,13 @@ def read_config(huggingface: Path) -> Shape:
         raise ReleaseError(f"{path}: {missing} is missing") from None
     except ReleaseError as error:
         raise ReleaseError(f"{path}: {error}") from None
+    except (TypeError, ValueError, AttributeError, ZeroDivisionError, OverflowError) as error:
+        raise ReleaseError(f"{path}: some value is not what it should be: {error}") from None
+    sizes = {name: value for name, value in vars(shape).items() if type(value) in (int, float)}
+    if wrong := [name for name, value in sizes.items() if not 0 < value < math.inf]:
+        raise ReleaseError(f"{path}: {', '.join(wrong)} must be positive")
+    if shape.n_heads % shape.n_kv_heads:
+        raise ReleaseError(f"{path}: {shape.n_heads} heads cannot share {shape.n_kv_heads} key heads")
     if shape.rope_theta is not None and shape.head_dim % 2:
         raise ReleaseError(f"{path}: head_dim is {shape.head_dim}; rotary embeddings need an even number")
     return shape
@@ -81,7 +90,14 @@ def read_config(huggingface: Path) -> Shape:
 
 def tensors(shape: Shape) -> dict[str, Tensor]:
     """The tensors of the file in their order, {name: where it comes from}."""
-    return _gpt2_tensors(shape) if shape.architecture == "gpt2" else _llama_tensors(shape)
+    found = _gpt2_tensors(shape) if shape.architecture == "gpt2" else _llama_tensors(shape)
+    return {name: found[name] for name in sorted(found, key=file_order)}
+
+
+def file_order(name: str) -> tuple[int, str]:
+    """Where llama-quantize puts a tensor: those of no layer first, all by name."""
+    layer = re.match(r"blk\.(\d+)\.", name)
+    return int(layer[1]) if layer else -1, name
 
 
 def add_shape(writer: GGUFWriter, shape: Shape) -> None:

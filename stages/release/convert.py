@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import StageError
 from pipeline.stage import Context, Metrics, Section, Stage
 from stages.corpus.documents import read_documents
+from stages.release.errors import ReleaseError
+from stages.release.folder import WEIGHTS, replacing, writing
+from stages.release.tensorfile import FLOAT32, TensorFile, write_tensors
+from stages.release.vocabulary import read_vocabulary
 from stages.tokens.chat import CHAT_MARKERS, CHAT_TEMPLATE
 from stages.tokens.encoding import (
     BOS,
@@ -24,7 +29,7 @@ from stages.tokens.encoding import (
     Encoding,
     load_encoding,
 )
-from stages.training.huggingface import family_of, huggingface_config, huggingface_tensors
+from stages.training.huggingface import each_huggingface_tensor, family_of, huggingface_config
 from stages.training.shape import ModelConfig
 
 if TYPE_CHECKING:
@@ -33,25 +38,27 @@ if TYPE_CHECKING:
     from stages.training.networks.network import Network
 
 MAX_LOGIT_DIFFERENCE = 1e-4  # of the largest logit, or of 1 where all are smaller
+MAX_TOKENS = 512  # of the text whose logits are compared: more would take memory and show nothing new
 SPACE = "\u2581"
 SAMPLE = "end a run with `until: pretrain` in its config; `pipeline sample` speaks with the model as it is"
 
 
 def run(context: Context) -> Metrics:
-    from stages.training.model import load_model
-
-    model = load_model(context.inputs["finetune"])
-    encoding = load_encoding(context.inputs["tokenizer"])
-    if reason := unreadable(model.config, isinstance(encoding, CharacterEncoding)):
+    network, weights = open_checkpoint(context.inputs["finetune"])
+    encoding = _open_tokenizer(context.inputs["tokenizer"])
+    if reason := unreadable(network.config, isinstance(encoding, CharacterEncoding)):
         raise StageError(f"convert: {reason}", hint=SAMPLE)
-    if model.vocab_size != encoding.vocab_size:
+    read_vocabulary(context.inputs["tokenizer"])  # refuses what llama.cpp would split otherwise
+    if network.vocab_size != encoding.vocab_size:
         raise StageError(
-            f"convert: the tokenizer has {encoding.vocab_size} pieces, the embedding {model.vocab_size} rows"
+            f"convert: the tokenizer has {encoding.vocab_size} pieces, the embedding {network.vocab_size} rows"
         )
-    write_weights(context.out, model, encoding)
-    write_tokenizer(context.out, context.inputs["tokenizer"], encoding, model.context_length)
+    with writing(context.out):
+        write_config(context.out, network, encoding)
+        write_tokenizer(context.out, context.inputs["tokenizer"], encoding, network.context_length)
+    write_weights(context.out / WEIGHTS, network, weights)
     texts = [document.text for document in read_documents(context.inputs["clean"] / "val")]
-    difference = check_logits(context.out, model, encoding, texts[0])
+    difference = check_logits(context.out, context.inputs["finetune"], encoding, texts[0])
     compared = check_tokens(context.out, encoding, texts)
     context.say(f"transformers agrees: logits within {difference:.1e}, {compared:,} token ids the same")
     return {"max_logit_difference": difference, "tokens_compared": compared}
@@ -76,19 +83,59 @@ def unreadable(shape: ModelConfig, characters: bool) -> str:
     return ""
 
 
-def write_weights(folder: Path, model: Network, encoding: Encoding) -> None:
-    """`config.json`, `generation_config.json` and `model.safetensors` (float32) of the stock architecture."""
-    from safetensors.torch import save_file
+def open_checkpoint(folder: Path) -> tuple[Network, TensorFile]:
+    """The trained model as a shape without weights, and its weights, none of them in memory.
+
+    Raises ReleaseError for files that are damaged or do not fit each other.
+    """
+    import torch
+
+    from stages.training.model import SHAPE, require_fit, shaped_model
+
+    try:
+        with torch.device("meta"):
+            network = shaped_model(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        told = str(error).splitlines()[0]
+        raise ReleaseError(f"{folder / SHAPE}: not the shape of a trained model: {told}") from None
+    weights = TensorFile(folder / WEIGHTS)
+    try:
+        require_fit(network, {name: torch.empty(shape, device="meta") for name, shape in weights.shape.items()})
+    except ValueError as error:
+        raise ReleaseError(f"{weights.path}: {error}") from None
+    return network, weights
+
+
+def _open_tokenizer(folder: Path) -> Encoding:
+    try:
+        return load_encoding(folder)
+    except Exception as error:  # the libraries raise plain exceptions for damaged files
+        raise ReleaseError(f"{folder}: not a tokenizer: {error}") from None
+
+
+def write_config(folder: Path, network: Network, encoding: Encoding) -> None:
+    """`config.json` and `generation_config.json` of the stock architecture: what ends a text, and what an answer."""
     from transformers import GenerationConfig
 
     ids: dict[str, Any] = {"bos_token_id": encoding.bos_id, "pad_token_id": encoding.pad_id}
     config = huggingface_config(
-        model.config, model.vocab_size, model.context_length, eos_token_id=encoding.eos_id, **ids
+        network.config, network.vocab_size, network.context_length, eos_token_id=encoding.eos_id, **ids
     )
     config.save_pretrained(folder)
     stops = [encoding.eos_id, *sorted(encoding.stops - {encoding.eos_id})]
-    GenerationConfig(eos_token_id=stops, **ids).save_pretrained(folder)
-    save_file(huggingface_tensors(model), folder / "model.safetensors", metadata={"format": "pt"})
+    # Told no other length, transformers would go on for 256 tokens, beyond what a small GPT-2 has positions for.
+    GenerationConfig(eos_token_id=stops, max_length=network.context_length, **ids).save_pretrained(folder)
+
+
+def write_weights(path: Path, network: Network, weights: TensorFile) -> None:
+    """All tensors in float32, one in memory at a time. Raises ReleaseError for a value that is not finite."""
+    import torch
+
+    own = network.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in each_huggingface_tensor(network, own.__getitem__)}
+    tensors = each_huggingface_tensor(network, lambda name: torch.from_numpy(weights.read(name)))
+    with replacing(path, sum(FLOAT32 * math.prod(shape) for shape in shapes.values())) as partial:
+        write_tensors(partial, shapes, (tensor.numpy() for _, tensor in tensors))
 
 
 def write_tokenizer(folder: Path, trained: Path, encoding: Encoding, context_length: int) -> None:
@@ -110,7 +157,7 @@ def write_tokenizer(folder: Path, trained: Path, encoding: Encoding, context_len
         tokenizer = fast_tokenizer(trained / MODEL_FILE)
         roles = {"bos_token": BOS, "eos_token": EOS, "unk_token": UNK, "pad_token": PAD}
         own = {"tokenizer_class": "LlamaTokenizer", "backend": "tokenizers", **roles, "legacy": False}
-    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8", newline="\n")
     config = own | {
         "model_max_length": context_length,
         "add_bos_token": True,
@@ -168,16 +215,23 @@ def fast_tokenizer(model_file: Path) -> Tokenizer:
     return tokenizer
 
 
-def check_logits(folder: Path, model: Network, encoding: Encoding, text: str) -> float:
-    """The largest difference of a logit between transformers and the training model in float32; StageError if large."""
+def check_logits(folder: Path, trained: Path, encoding: Encoding, text: str) -> float:
+    """The largest difference of a logit between transformers and the training model in float32; StageError if large.
+
+    Of either model what lies in memory is the file, and only while it computes.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
+    from stages.training.model import load_model
+
     quiet_transformers()
-    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    tokens = torch.tensor([[encoding.bos_id, *encoding.encode(text)][: model.context_length]])
     with torch.no_grad():
+        model = load_model(trained, mapped=True)
+        tokens = torch.tensor([[encoding.bos_id, *encoding.encode(text)][: min(model.context_length, MAX_TOKENS)]])
         ours = model(tokens)
+        del model
+        theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         difference = float((theirs(tokens).logits - ours).abs().max())
     if not difference <= MAX_LOGIT_DIFFERENCE * max(1.0, float(ours.abs().max())):
         raise StageError(f"convert: logits of transformers differ by {difference:g} from the training model's")
@@ -210,7 +264,7 @@ def check_tokens(folder: Path, encoding: Encoding, texts: list[str]) -> int:
 
 STAGE = Stage(
     name="convert",
-    version=3,
+    version=4,
     module=__name__,
     run=run,
     needs=("finetune", "tokenizer", "clean"),

@@ -7,8 +7,7 @@ keys that llama.cpp insists on and those that it would silently replace by a def
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,13 +17,23 @@ from numpy.typing import NDArray
 
 from stages.release.architectures import POSITIONS, Tensor, add_shape, read_config, tensors
 from stages.release.errors import ReleaseError
-from stages.release.folder import Weights
+from stages.release.folder import Weights, replacing
 from stages.release.vocabulary import add_vocabulary, read_chat_template, read_vocabulary
 
 if TYPE_CHECKING:
-    from gguf import GGUFWriter
+    from gguf import GGMLQuantizationType, GGUFWriter
 
-FileType = Literal["f32", "f16"]
+# What the files say otherwise than llama.cpp's own converter would (benchmarks/converter.py prints each).
+DIFFERENCES = (
+    "general.* tell the name, licence, description and sources of this release; the converter takes the folder's name",
+    "tokenizer.ggml.eot_token_id and fim_…_token_id are stated, so that no runtime has to guess them",
+    "qwen3 and gpt2 state vocab_size and add_space_prefix, qwen3 also rope.dimension_count",
+    "add_sep_token is false throughout",
+    "a gpt2 with a SentencePiece vocabulary keeps its scores and token types",
+)
+FileType = Literal["f32", "f16", "bf16"]
+LARGEST = {"F16": ("float16", 65504.0), "BF16": ("bfloat16", 3.3895313892515355e38)}
+BLOCK = 2**22  # values that are rounded at a time: what is needed besides a tensor stays small
 
 
 @dataclass(frozen=True)
@@ -69,31 +78,23 @@ def write_gguf(huggingface: Path, destination: Path, *, file_type: FileType, met
     weights = Weights(huggingface)
     layout = tensors(shape)
     _check(weights, layout, tied=shape.tied)
-    with replacing(destination) as partial:
+    counts = {name: math.prod(tensor.shape) for name, tensor in layout.items()}
+    stored = {name: _stored(name, tensor, file_type) for name, tensor in layout.items()}
+    needed = {name: counts[name] * (4 if kind.name == "F32" else 2) for name, kind in stored.items()}
+    with replacing(destination, sum(needed.values())) as partial:
         writer = GGUFWriter(partial, shape.architecture)
         try:
-            _add_metadata(writer, metadata, file_type, sum(math.prod(tensor.shape) for tensor in layout.values()))
+            _add_metadata(writer, metadata, sum(counts.values()))
             add_shape(writer, shape)
             add_vocabulary(writer, vocabulary, read_chat_template(huggingface))
+            _add_file_type(writer, file_type)
             for name, tensor in layout.items():
-                dtype = _stored(name, tensor, file_type)
-                writer.add_tensor_info(name, tensor.shape, dtype, math.prod(tensor.shape) * dtype.itemsize)
+                writer.add_tensor_info(name, tensor.shape, np.dtype(np.float32), needed[name], stored[name])
             start_tensors(writer)
             for name, tensor in layout.items():
-                writer.write_tensor_data(_converted(weights, tensor, _stored(name, tensor, file_type)))
+                writer.write_tensor_data(_converted(weights, tensor, stored[name]))
         finally:
             writer.close()
-
-
-@contextmanager
-def replacing(destination: Path) -> Iterator[Path]:
-    """A temporary name beside `destination`: takes its place if the block succeeds, goes if it fails."""
-    partial = destination.with_name(f".{destination.name}.partial")
-    try:
-        yield partial
-        partial.replace(destination)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def start_tensors(writer: GGUFWriter) -> None:
@@ -120,23 +121,47 @@ def _check(weights: Weights, layout: Mapping[str, Tensor], *, tied: bool) -> Non
         raise ReleaseError(f"{folder}: llama.cpp would refuse tensors {', '.join(sorted(extra))}")
 
 
-def _stored(name: str, tensor: Tensor, file_type: FileType) -> np.dtype[Any]:
+def _stored(name: str, tensor: Tensor, file_type: FileType) -> GGMLQuantizationType:
+    from gguf import GGMLQuantizationType
+
     exact = len(tensor.shape) == 1 or name == POSITIONS
-    return np.dtype(np.float16 if file_type == "f16" and not exact else np.float32)
+    return GGMLQuantizationType["F32" if exact else file_type.upper()]
 
 
-def _converted(weights: Weights, tensor: Tensor, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _converted(weights: Weights, tensor: Tensor, kind: GGMLQuantizationType) -> NDArray[Any]:
     values = tensor.arranged(weights.read(tensor.source))
-    if dtype == np.float16 and np.abs(values).max() > np.finfo(np.float16).max:
-        raise ReleaseError(f"{weights.folder}: {tensor.source} has values beyond float16; write f32 instead")
-    return np.ascontiguousarray(values, dtype=dtype)
+    if kind.name == "F32":
+        return np.ascontiguousarray(values)
+    called, largest = LARGEST[kind.name]
+    if max(values.max(), -values.min()) > largest:
+        raise ReleaseError(f"{weights.folder}: {tensor.source} has values beyond {called}; write f32 instead")
+    rounded = np.empty(values.shape, np.float16 if kind.name == "F16" else np.uint16)
+    rows = max(1, BLOCK // values.shape[-1])
+    for start in range(0, len(values), rows):
+        rounded[start : start + rows] = _rounded(values[start : start + rows], kind)
+    return rounded
 
 
-def _add_metadata(writer: GGUFWriter, metadata: GgufMetadata, file_type: FileType, parameters: int) -> None:
-    from gguf import GGML_QUANT_VERSION, LlamaFileType, size_label
+def _rounded(values: NDArray[np.float32], kind: GGMLQuantizationType) -> NDArray[Any]:
+    """Values as float16, or as the bits of bfloat16, rounded to the nearest, ties to even."""
+    if kind.name == "F16":
+        return values.astype(np.float16)
+    from gguf.quants import quantize
 
-    writer.add_file_type(LlamaFileType.ALL_F32 if file_type == "f32" else LlamaFileType.MOSTLY_F16)
+    return np.asarray(quantize(np.ascontiguousarray(values), kind)).view(np.uint16)
+
+
+def _add_file_type(writer: GGUFWriter, file_type: FileType) -> None:
+    """The keys that llama-quantize writes last: a copy made by it, as Ollama does, has the same bytes."""
+    from gguf import GGML_QUANT_VERSION, LlamaFileType
+
     writer.add_quantization_version(GGML_QUANT_VERSION)
+    writer.add_file_type(LlamaFileType["ALL_F32" if file_type == "f32" else f"MOSTLY_{file_type.upper()}"])
+
+
+def _add_metadata(writer: GGUFWriter, metadata: GgufMetadata, parameters: int) -> None:
+    from gguf import size_label
+
     writer.add_type("model")
     writer.add_name(metadata.name)
     writer.add_size_label(size_label(parameters, 0, 0, 0))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.release.errors import ReleaseError
-from stages.release.folder import read_json
+from stages.release.folder import read_json, read_text
+from stages.tokens.words import not_followed, pre_tokenizer
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -16,36 +18,9 @@ if TYPE_CHECKING:
 # What llama.cpp calls the kinds of token.
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 END_OF_TURN = "<|im_end|>"
+CONFIG = "tokenizer_config.json"
 FIM = {"FIM_PRE_ID": "<fim_prefix>", "FIM_SUF_ID": "<fim_suffix>", "FIM_MID_ID": "<fim_middle>"}  # names in gguf.Keys
-# How byte-level tokenizers cut text into words before they join bytes, by llama.cpp's names for it.
-_BYTES = {"type": "ByteLevel", "add_prefix_space": False}
-_GPT2_WORDS = _BYTES | {"use_regex": True}
-_WORDS = (  # alternatives of a regular expression
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)",
-    r"[^\r\n\p{L}\p{N}]?\p{L}+",
-    r"\p{N}DIGITS",
-    r" ?[^\s\p{L}\p{N}]+[\r\n]*",
-    r"\s*[\r\n]+",
-    r"\s+(?!\S)",
-    r"\s+",
-)
-
-
-def _split(digits: str) -> tuple[dict[str, Any], ...]:
-    words = {"Regex": "|".join(_WORDS).replace("DIGITS", digits)}
-    split = {"type": "Split", "pattern": words, "behavior": "Isolated", "invert": False}
-    return split, _BYTES | {"use_regex": False}
-
-
-PRE_TOKENIZERS: Mapping[str, tuple[dict[str, Any], ...]] = {
-    "gpt-2": (_GPT2_WORDS,),
-    "smollm": ({"type": "Digits", "individual_digits": True}, _GPT2_WORDS),
-    "qwen2": _split(""),
-    "llama-bpe": _split("{1,3}"),
-}
-# llama.cpp does not normalise; what is in NFC already, as nearly all text is, it splits alike.
-_NFC = {"type": "NFC"}
-IGNORE_MERGES = {"llama-bpe"}  # a word that is a token is taken whole, whatever the merges give
+MAX_PIECES = 2**22  # an id beyond is no id of a vocabulary
 
 
 @dataclass(frozen=True)
@@ -103,6 +78,7 @@ def add_vocabulary(writer: GGUFWriter, vocabulary: Vocabulary, chat_template: st
     writer.add_add_space_prefix(vocabulary.space_prefix)
     writer.add_add_bos_token(vocabulary.add_bos)
     writer.add_add_eos_token(False)
+    writer.add_add_sep_token(False)
     if chat_template:
         writer.add_chat_template(chat_template)
 
@@ -111,15 +87,18 @@ def read_chat_template(huggingface: Path) -> str:
     """The Jinja template that transformers would use; empty where there is none."""
     path = huggingface / "chat_template.jinja"
     if path.is_file():
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     template = _tokenizer_config(huggingface).get("chat_template", "")
     if isinstance(template, list):  # several by name
-        template = next((entry["template"] for entry in template if entry["name"] == "default"), "")
-    return str(template)
+        named = [entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default"]
+        template = named[0].get("template") if named else ""
+    if not isinstance(template, str):
+        raise ReleaseError(f"{huggingface / CONFIG}: its chat_template is no text")
+    return template
 
 
 def _tokenizer_config(huggingface: Path) -> dict[str, Any]:
-    path = huggingface / "tokenizer_config.json"
+    path = huggingface / CONFIG
     return read_json(path) if path.is_file() else {}
 
 
@@ -170,42 +149,57 @@ def _read_byte_level(huggingface: Path) -> Vocabulary:
     told, config = read_json(path), _tokenizer_config(huggingface)
     try:
         model, added = told["model"], told.get("added_tokens") or []
-        pieces, merges = dict(model["vocab"]), [" ".join(_pair(merge)) for merge in model["merges"]]
-        pieces |= {token["content"]: token["id"] for token in added}
-    except (KeyError, TypeError, ValueError) as error:
+        learnt, merges = dict(model["vocab"]), [_pair(merge) for merge in model["merges"]]
+        special = {token["content"]: token["id"] for token in added}
+        kinds = dict.fromkeys(learnt, NORMAL) | {
+            token["content"]: CONTROL if token.get("special") else USER_DEFINED for token in added
+        }
+        found = not_followed(told)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ReleaseError(f"{path}: not a tokenizer of byte-level BPE: {error!r}") from None
-    pre = _pre_tokenizer(told.get("pre_tokenizer"))
-    unusual = {
-        "model.type": model.get("type", "BPE") != "BPE",
-        "model.byte_fallback (a SentencePiece model needs its tokenizer.model here)": model.get("byte_fallback"),
-        "model.ignore_merges": bool(model.get("ignore_merges")) != (pre in IGNORE_MERGES),
-        "model.dropout": model.get("dropout"),
-        "model.continuing_subword_prefix": model.get("continuing_subword_prefix"),
-        "model.end_of_word_suffix": model.get("end_of_word_suffix"),
-        "normalizer": (told.get("normalizer") or _NFC) != _NFC,
-        "pre_tokenizer": pre is None,
-        "added_tokens": any(token.get(rule) for token in added for rule in ("lstrip", "rstrip", "single_word")),
-    }
-    if found := [name for name, value in unusual.items() if value]:
+    if found:
         raise ReleaseError(f"{path}: llama.cpp would split text otherwise because of {', '.join(found)}")
-    if len(set(pieces.values())) < len(pieces):
-        raise ReleaseError(f"{path}: two tokens have one id")
-    if missing := [byte for byte in _byte_letters() if byte not in pieces]:
-        raise ReleaseError(f"{path}: {len(missing)} of the 256 bytes have no token")
-    kinds = dict.fromkeys(pieces, NORMAL) | {
-        token["content"]: CONTROL if token["special"] else USER_DEFINED for token in added
-    }
+    pieces = learnt | special
+    _check_pieces(path, pieces, learnt, merges)
     by_id = {token: piece for piece, token in pieces.items()}
-    tokens = range(max(by_id) + 1)
+    names = [by_id.get(token) or _name_of_gap(token, pieces) for token in range(max(by_id) + 1)]
     return Vocabulary(
         model="gpt2",
-        pre=str(pre),
-        pieces=[by_id.get(token, f"[PAD{token}]") for token in tokens],  # llama.cpp's own name for a gap
-        kinds=[kinds[by_id[token]] if token in by_id else UNUSED for token in tokens],
+        pre=str(pre_tokenizer(told.get("pre_tokenizer"))),
+        pieces=names,
+        kinds=[kinds.get(name, UNUSED) for name in names],
         ids=_special_ids(path, config, pieces),
         add_bos=bool(config.get("add_bos_token", False)),
-        merges=tuple(merges),
+        merges=tuple(" ".join(merge) for merge in merges),
     )
+
+
+def _check_pieces(
+    path: Path, pieces: Mapping[str, int], learnt: Mapping[str, int], merges: Iterable[tuple[str, str]]
+) -> None:
+    """Raise ReleaseError unless each id has one piece and each byte, merge and piece has its one id."""
+    for piece, token in pieces.items():
+        if type(token) is not int or not 0 <= token < MAX_PIECES:
+            raise ReleaseError(f"{path}: {piece!r} has the id {token!r}")
+        if learnt.get(piece, token) != token:
+            raise ReleaseError(f"{path}: {piece!r} is there twice, with the ids {learnt[piece]} and {token}")
+    if len(set(pieces.values())) < len(pieces):
+        token = next(token for token, count in Counter(pieces.values()).items() if count > 1)
+        both = [piece for piece, other in pieces.items() if other == token]
+        raise ReleaseError(f"{path}: two tokens have one id: {both[0]!r} and {both[1]!r} have {token}")
+    if missing := [byte for byte in _byte_letters() if byte not in pieces]:
+        raise ReleaseError(f"{path}: {len(missing)} of the 256 bytes have no token")
+    for first, second in merges:
+        if not {first, second, first + second} <= learnt.keys():
+            raise ReleaseError(f"{path}: the merge of {first!r} and {second!r} is of pieces that are not there")
+
+
+def _name_of_gap(token: int, pieces: Mapping[str, int]) -> str:
+    """llama.cpp's own name for an id without a piece, unless some piece is called so."""
+    name = f"[PAD{token}]"
+    while name in pieces:
+        name = f"[{name}]"
+    return name
 
 
 def _pair(merge: str | list[str]) -> tuple[str, str]:
@@ -214,21 +208,13 @@ def _pair(merge: str | list[str]) -> tuple[str, str]:
     return first, second
 
 
-def _pre_tokenizer(told: Mapping[str, Any] | None) -> str | None:
-    """llama.cpp's name for the way in which text is cut into words; None where it has none."""
-    steps: Iterable[Any] = (told or {}).get("pretokenizers", [told])
-    found = tuple({key: value for key, value in (step or {}).items() if key != "trim_offsets"} for step in steps)
-    found = tuple(_GPT2_WORDS | step if step.get("type") == "ByteLevel" else step for step in found)
-    return next((name for name, wanted in PRE_TOKENIZERS.items() if wanted == found), None)
-
-
 def _special_ids(path: Path, config: Mapping[str, Any], pieces: Mapping[str, int]) -> dict[str, int]:
     ids = {}
     for name in ("bos", "eos", "unk", "pad"):
         token = config.get(f"{name}_token")
         content = token.get("content") if isinstance(token, dict) else token
         if content is not None:
-            if content not in pieces:
+            if not isinstance(content, str) or content not in pieces:
                 raise ReleaseError(f"{path}: has no token {content!r}, which tokenizer_config.json names as {name}")
             ids[name] = pieces[content]
     return ids

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -162,21 +162,22 @@ def huggingface_tensors(network: Network) -> dict[str, Tensor]:
 
     A bias that theirs has and ours has not is zero. Raises StageError where HuggingFace has no such architecture.
     """
+    own = network.state_dict()
+    return dict(each_huggingface_tensor(network, lambda name: own[name].detach().float().cpu()))
+
+
+def each_huggingface_tensor(network: Network, read: Callable[[str], Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """The same one after another, `read` giving the weights of that name; of `network` only the shapes matter."""
     import torch
 
     config = network.config
     family = FAMILIES[family_of(config)]
-    own = {name: tensor.detach().float().cpu() for name, tensor in network.state_dict().items()}
-    tensors = {}
+    own = network.state_dict()
     for ours, theirs in _pairs(family, config):
-        if ours in own:
-            rows = network.row_parts(ours) if len(theirs) > 1 else (len(own[ours]),)
-            parts = own[ours].split(rows)
-        else:
-            parts = (torch.zeros(len(own[ours.replace("bias", "weight")])),)
-        for name, part in zip(theirs, parts, strict=True):
-            tensors[name] = (part.T if _is_transposed(family, ours, part) else part).contiguous()
-    return tensors
+        whole = read(ours) if ours in own else torch.zeros(len(own[ours.replace("bias", "weight")]))
+        rows = network.row_parts(ours) if len(theirs) > 1 else (len(whole),)
+        for name, part in zip(theirs, torch.split(whole, list(rows)), strict=True):
+            yield name, (part.T if _is_transposed(family, ours, part) else part).contiguous()
 
 
 def our_config(said: Mapping[str, Any]) -> tuple[ModelConfig, int, int]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from pipeline.errors import StageError, UsageError
@@ -73,30 +74,46 @@ def save_model(folder: Path, model: Network, tensors: Mapping[str, Tensor] | Non
     write_atomic(folder / SHAPE, json.dumps(shape, indent=1).encode())
 
 
-def load_model(folder: Path) -> Network:
-    """The model that `save_model` wrote, in evaluation mode. Raises ValueError where shape and weights differ."""
-    told = json.loads((folder / SHAPE).read_bytes())
-    config = ModelConfig.model_validate_json(json.dumps(told["model"]))
-    model = make_model(config, told["vocab_size"], told["context_length"])
-    load_weights(model, folder / WEIGHTS)
+def load_model(folder: Path, *, mapped: bool = False) -> Network:
+    """The model that `save_model` wrote, in evaluation mode. Raises ValueError where shape and weights differ.
+
+    With `mapped` its weights are those in the file, which the system brings into memory as they are used and drops
+    again when it is short.
+    """
+    with torch.device("meta" if mapped else "cpu"):
+        model = shaped_model(folder)
+    load_weights(model, folder / WEIGHTS, assign=mapped)
     return model.eval()
 
 
-def load_weights(model: Network, path: Path) -> None:
-    """Fill a model from a safetensors file. Raises ValueError where it is damaged, or names or shapes differ."""
+def shaped_model(folder: Path) -> Network:
+    """A model of the shape that `save_model` wrote, with other weights."""
+    told = json.loads((folder / SHAPE).read_bytes())
+    config = ModelConfig.model_validate_json(json.dumps(told["model"]))
+    return make_model(config, told["vocab_size"], told["context_length"])
+
+
+def load_weights(model: Network, path: Path, *, assign: bool = False) -> None:
+    """Fill a model from a safetensors file. Raises ValueError where it is damaged, or names or shapes differ.
+
+    With `assign` the tensors of the file take the place of the model's.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        fill(model, load_file(path))
+        fill(model, load_file(path), assign=assign)
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path} does not fit the model: {error}") from error
 
 
-def fill(model: Network, tensors: Mapping[str, Tensor]) -> None:
+def fill(model: Network, tensors: Mapping[str, Tensor], *, assign: bool = False) -> None:
     """Copy tensors, named as `weights` names them, into a model. Raises ValueError where names or shapes differ."""
     require_fit(model, tensors)
-    model.load_state_dict(dict(tensors), strict=False)  # a tied output matrix is the embedding
+    given = {name: tensor.float() if assign else tensor for name, tensor in tensors.items()}
+    model.load_state_dict(given, strict=False, assign=assign)  # a tied output matrix is the embedding
+    if assign and model.config.tie_embeddings:
+        model.output.weight = model.embedding.weight
 
 
 def require_fit(model: Network, tensors: Mapping[str, Tensor]) -> None:

@@ -106,9 +106,13 @@ class _SwiGLU(torch.autograd.Function):
 
 
 def rotary_tables(head_dim: int, length: int, theta: float) -> tuple[Tensor, Tensor]:
-    """cos and sin, (length, head_dim/2) each, of RoPE's angles t·theta^(−2i/head_dim) (Su et al. 2021, 2104.09864)."""
-    frequencies = 1 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)  # as transformers rounds
-    angles = torch.outer(torch.arange(length, dtype=torch.float32), frequencies)
+    """cos and sin, (length, head_dim/2) each, of RoPE's angles t·theta^(−2i/head_dim) (Su et al. 2021, 2104.09864).
+
+    They have values even in a network on the device `meta`, whose weights are to come from a file.
+    """
+    even = torch.arange(0, head_dim, 2, dtype=torch.float32, device="cpu")
+    frequencies = 1 / theta ** (even / head_dim)  # as transformers rounds
+    angles = torch.outer(torch.arange(length, dtype=torch.float32, device="cpu"), frequencies)
     return angles.cos(), angles.sin()
 
 
