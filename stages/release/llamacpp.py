@@ -66,6 +66,8 @@ class _ContextParams(ctypes.Structure):
         ("defrag_thold", c_float),
         *((name, c_void_p) for name in ("cb_eval", "cb_eval_user_data")),
         *((name, c_int32) for name in ("type_k", "type_v")),
+        *((name, c_void_p) for name in ("abort_callback", "abort_data", "unnamed")),
+        *((name, c_bool) for name in ("embeddings", "offload_kqv", "no_perf", "op_offload", "swa_full", "kv_unified")),
         ("later_fields", c_uint8 * 512),
     )
 
@@ -74,7 +76,10 @@ class Batch(ctypes.Structure):
     _fields_ = (
         ("n_tokens", c_int32),
         ("token", POINTER(c_int32)),
-        *((name, c_void_p) for name in ("embd", "pos", "n_seq_id", "seq_id")),
+        ("embd", c_void_p),
+        ("pos", POINTER(c_int32)),
+        ("n_seq_id", POINTER(c_int32)),
+        ("seq_id", POINTER(c_void_p)),
         ("logits", POINTER(c_int8)),
     )
 
@@ -87,12 +92,15 @@ _MODEL_DEFAULTS: dict[str, object] = {
 _CONTEXT_DEFAULTS: dict[str, object] = {
     "n_ctx": 512, "n_batch": 2048, "n_ubatch": 512, "n_seq_max": 1, "n_outputs_max": 0,
     "rope_scaling_type": -1, "attention_type": -1, "flash_attn_type": -1, "rope_freq_base": 0.0,
-    "yarn_ext_factor": -1.0, "yarn_beta_slow": -1.0, "cb_eval": None, "type_k": 1, "type_v": 1,
+    "yarn_ext_factor": -1.0, "yarn_beta_slow": -1.0, "cb_eval": None, "type_k": 1, "type_v": 1, "abort_callback": None,
+    "embeddings": False, "offload_kqv": True, "no_perf": True, "op_offload": True, "swa_full": True,
+    "kv_unified": False,
 }  # fmt: skip
 
 _LOG_CALLBACK = ctypes.CFUNCTYPE(None, c_int32, c_char_p, c_void_p)
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ggml_quantize_chunk": (c_size_t, [c_int32, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p]),
+    "ggml_cpu_fp16_to_fp32": (None, [c_void_p, c_void_p, c_int64]),
     "ggml_blck_size": (c_int64, [c_int32]),
     "ggml_row_size": (c_size_t, [c_int32, c_int64]),
     "ggml_validate_row_data": (c_bool, [c_int32, c_void_p, c_size_t]),
@@ -109,7 +117,10 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "llama_init_from_model": (c_void_p, [c_void_p, _ContextParams]),
     "llama_free": (None, [c_void_p]),
     "llama_decode": (c_int32, [c_void_p, Batch]),
+    "llama_get_logits": (POINTER(c_float), [c_void_p]),
     "llama_get_logits_ith": (POINTER(c_float), [c_void_p, c_int32]),
+    "llama_get_memory": (c_void_p, [c_void_p]),
+    "llama_memory_clear": (None, [c_void_p, c_bool]),
     "llama_vocab_n_tokens": (c_int32, [c_void_p]),
     "llama_vocab_bos": (c_int32, [c_void_p]),
     "llama_vocab_eos": (c_int32, [c_void_p]),
@@ -211,3 +222,14 @@ def quantize_rows(
     if size != quantised.nbytes or not ggml.ggml_validate_row_data(ggml_type, target, size):
         raise ReleaseError(f"quantising to ggml type {ggml_type} gave invalid data: {reason()}")
     return quantised
+
+
+def widen_halves(values: NDArray[np.float16]) -> NDArray[np.float32]:
+    """`values` as float32: by the processor's own instruction through ggml, without the wheel by numpy."""
+    try:
+        convert = library().ggml_cpu_fp16_to_fp32
+    except RuntimeUnavailable:
+        return values.astype(np.float32)
+    values, wide = np.ascontiguousarray(values), np.empty(values.shape, np.float32)
+    convert(values.ctypes.data, wide.ctypes.data, values.size)
+    return wide
