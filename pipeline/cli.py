@@ -102,28 +102,52 @@ def export(
     quant: Annotated[
         list[str] | None, typer.Option(help="Quantisations, such as q4_k_m; repeatable or with commas.")
     ] = None,
-    create: Annotated[bool, typer.Option("--create", help="Run `ollama create` afterwards.")] = False,
+    fit: Annotated[
+        list[str] | None, typer.Option(help="Sizes of files to fit the model into, such as 12MB; repeatable.")
+    ] = None,
+    fit_bits: Annotated[
+        list[str] | None, typer.Option(help="The same as bits per weight, such as 4.5; repeatable.")
+    ] = None,
+    create: Annotated[bool, typer.Option("--create", help="Register the release in Ollama afterwards.")] = False,
+    host: Annotated[str | None, typer.Option(help="Where Ollama is; by default where OLLAMA_HOST says.")] = None,
     name: Annotated[str | None, typer.Option(help="The model's name in Ollama; by default the config's.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model of that name in Ollama.")] = False,
+    push: Annotated[str | None, typer.Option(help="Upload to the Hugging Face Hub as USER/NAME, private.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="Upload for everybody to see.")] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Make the release again, in other quantisations if asked, and hand it to Ollama if asked."""
+    """Make the release again, in other quantisations or sizes if asked; hand it to Ollama or the Hub if asked."""
     from pipeline import console
     from pipeline.runner import Options, Runner
     from pipeline.store import Store
     from stages import ROAD
-    from stages.release.modelfile import create_in_ollama
 
+    _only_with("--create", create, {"--host": host, "--name": name, "--overwrite": overwrite})
+    _only_with("--push USER/NAME", push, {"--public": public})
     store = Store(ARTIFACTS)
-    names = [part.strip() for given in quant or () for part in given.split(",") if part.strip()]
-    override = [f"export.quant=[{', '.join(names)}]"] if names else []
+    fits = [*_listed(fit), *(f"{bits}bpw" for bits in _listed(fit_bits))]
+    asked = {"export.quant": _listed(quant), "export.fit": fits}
+    override = [f"{key}=[{', '.join(values)}]" for key, values in asked.items() if values]
     loaded = _load(store, config, profile, [*(set_ or ()), *override])
-    for command in Runner(ROAD, loaded, store, EXPORTS, Options(last="export")).run("export"):
-        console.say(f"next: {command}", "bold green")
+    release = EXPORTS / loaded.name
     if create:
-        refusal = create_in_ollama(name or loaded.name, EXPORTS / loaded.name)
-        console.say(f"ollama run {name or loaded.name}" if refusal is None else f"not created in Ollama: {refusal}")
+        from stages.release import ollama
+
+        ollama.ready(name or loaded.name, host)  # before hours of work
+    for command in Runner(ROAD, loaded, store, EXPORTS, Options(last="export")).run("export"):
+        if not create:
+            console.say(f"next: {command}", "bold green")
+    if create:
+        ollama.create(
+            name or loaded.name, release, host=host, overwrite=overwrite, say=console.say, progress=console.progress
+        )
+        console.say(f"next: ollama run {name or loaded.name}", "bold green")
+    if push:
+        from stages.release.push import push as push_to_hub
+
+        console.say(push_to_hub(release, push, private=not public))
 
 
 @app.command()
@@ -257,6 +281,19 @@ def init(
     path = scaffold.create(name, Path(), folder)
     console.say(f"wrote {path}; it reads documents from {folder}/")
     console.say(f"next: pipeline run --config {path}", "bold green")
+
+
+def _listed(given: list[str] | None) -> list[str]:
+    """The values of an option that is given several times, or once with commas."""
+    return [part.strip() for each in given or () for part in each.split(",") if part.strip()]
+
+
+def _only_with(option: str, given: object, others: dict[str, object]) -> None:
+    """Raise UsageError for options that say how to do what was not asked for."""
+    from pipeline.errors import UsageError
+
+    if not given and (idle := [other for other, value in others.items() if value]):
+        raise UsageError(f"{', '.join(idle)} without {option}", hint=f"pipeline export {option} {' '.join(idle)}")
 
 
 def _load(store: Store, config: str | None, profile: str | None, overrides: list[str] | None) -> Config:

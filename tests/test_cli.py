@@ -8,9 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from pipeline.errors import UsageError
+from stages.release import ollama
 
 if TYPE_CHECKING:
     from conftest import Answer, Toy
@@ -85,6 +89,12 @@ def test_the_installed_command_is_this_one(tmp_path: Path) -> None:
         (["diff", "7", "8"], "error: no run 7"),
         (["init", "Not A Name"], "error: `Not A Name` cannot be a name"),
         (["init", "toy"], "error: toy.yaml is there already"),
+        (
+            ["export", "--name", "a", "--overwrite"],
+            "error: --name, --overwrite without --create\nhint: pipeline export ",
+        ),
+        (["export", "--host", "box"], "error: --host without --create"),
+        (["export", "--public"], "error: --public without --push USER/NAME"),
     ],
 )
 def test_a_command_that_cannot_be_carried_out_exits_with_2(command: Command, arguments: list[str], told: str) -> None:
@@ -270,3 +280,84 @@ def test_the_real_road_and_its_config_answer(tmp_path: Path, arguments: list[str
     assert done.returncode == code, done.stderr
     assert told in done.stderr and "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+class Release:
+    """Stands in for the road and for the world: what `export` asked of them."""
+
+    name = "tiny"
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.did: list[Any] = []
+        push = ModuleType("stages.release.push")
+        push.push = lambda folder, repo, *, private: self.did.append(("push", folder, repo, private)) or "URL"  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "stages.release.push", push)
+        monkeypatch.setattr("pipeline.cli._load", self.load)
+        monkeypatch.setattr("pipeline.runner.Runner", lambda *_: self)
+        monkeypatch.setattr(ollama, "ready", lambda name, host: self.did.append(("ready", name, host)))
+        monkeypatch.setattr(ollama, "create", self.create)
+
+    def load(self, store: object, config: str | None, profile: str | None, overrides: list[str]) -> Release:
+        self.did.append(overrides)
+        return self
+
+    def run(self, first: str) -> list[str]:
+        self.did.append(("run", first))
+        return ["ollama create tiny -f exports/tiny/Modelfile"]
+
+    def create(self, name: str, folder: Path, *, host: str | None, overwrite: bool, **_: object) -> None:
+        self.did.append(("create", name, folder, host, overwrite))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "did"),
+    [
+        ([], [[]]),
+        (["--quant", "q8_0, q4_k_m", "--quant", "f16"], [["export.quant=[q8_0, q4_k_m, f16]"]]),
+        (
+            ["--fit", "12MB,0.5MiB", "--fit-bits", "4.5", "--set", "export.temperature=1"],
+            [["export.temperature=1", "export.fit=[12MB, 0.5MiB, 4.5bpw]"]],
+        ),
+    ],
+)
+def test_what_to_export_becomes_overrides_and_the_next_command_is_told(
+    command: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str], did: list[Any]
+) -> None:
+    release = Release(monkeypatch)
+    answer = command("export", *arguments)
+    assert (answer.code, answer.err) == (0, "next: ollama create tiny -f exports/tiny/Modelfile\n")
+    assert release.did == [*did, ("run", "export")]
+
+
+def test_a_release_is_handed_on_where_that_was_asked_and_ollama_is_looked_for_first(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = Release(monkeypatch)
+    answer = command("export", "--create", "--push", "me/tiny")
+    assert (answer.code, answer.err) == (0, "next: ollama run tiny\nURL\n")
+    folder = Path("exports/tiny")
+    assert release.did[1:] == [
+        ("ready", "tiny", None),
+        ("run", "export"),
+        ("create", "tiny", folder, None, False),
+        ("push", folder, "me/tiny", True),
+    ]
+    release.did.clear()
+    answer = command(
+        "export", "--create", "--host", "box", "--name", "a:b", "--overwrite", "--push", "me/t", "--public"
+    )
+    assert answer.code == 0 and "next: ollama run a:b" in answer.err
+    assert release.did[1::2] == [("ready", "a:b", "box"), ("create", "a:b", folder, "box", True)]
+    assert release.did[4] == ("push", folder, "me/t", False)
+
+
+def test_a_name_that_ollama_would_refuse_is_told_before_anything_is_done(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = Release(monkeypatch)
+
+    def refuse(name: str, host: str | None) -> None:
+        raise UsageError("no", "hint")
+
+    monkeypatch.setattr(ollama, "ready", refuse)
+    assert command("export", "--create").code == 2 and release.did == [[]]

@@ -1,25 +1,21 @@
-"""The Modelfile, read by the rules of Ollama's own parser, and `ollama create` with every way it can fail."""
+"""The Modelfile, read by the rules of Ollama's own parser, and its template by Go."""
 
 from __future__ import annotations
 
-import json
-import socket
-import stat
-import sys
-import threading
-from collections.abc import Iterator, Sequence
+import re
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from reference import ollama_template
 
-from stages.release.modelfile import Modelfile, create_command, create_in_ollama, ollama_url
-from stages.tokens.chat import CHAT_TEMPLATE, OLLAMA_TEMPLATE, Message
+from stages.release.errors import ReleaseError
+from stages.release.modelfile import Modelfile, create_command, read_modelfile
+from stages.tokens.chat import OLLAMA_TEMPLATE, Message
 
 MODELFILE = Modelfile("tiny-q8_0.gguf", 256, 64, 0.2, "You write code.", "Trained on:\n- corpus: MIT, 3 documents\n")
 
@@ -89,151 +85,89 @@ def test_whatever_the_texts_hold_they_stay_inside_their_quotes(system: str, lice
         assert told == wanted.replace('"""', "'''")
 
 
-def go_template(template: str, messages: Sequence[Message]) -> str:
-    """The few words of Go's text/template that ours uses: a range over the messages and two of their fields."""
-    head, start, rest = template.partition("{{- range .Messages }}")
-    body, end, tail = rest.partition("{{ end }}")
-    assert start and end and "{{" not in head + tail
-    turns = [body.replace("{{ .Role }}", m["role"]).replace("{{ .Content }}", m["content"]) for m in messages]
-    assert "{{" not in body.replace("{{ .Role }}", "").replace("{{ .Content }}", "")
-    return head.rstrip() + "".join(turns) + tail
+def test_with_gaps_learnt_the_template_takes_a_suffix_and_without_it_cannot() -> None:
+    """Ollama says that a model can insert where its template names a suffix, and else refuses to be asked."""
+    assert "Suffix" not in MODELFILE.template
+    told = replace(MODELFILE, fim=True)
+    assert ("TEMPLATE", told.template) in commands(told.render()) and "{{ if .Suffix }}" in told.template
 
 
-CONVERSATION: list[Message] = [
-    {"role": "system", "content": "Short answers."},
-    {"role": "user", "content": "Blink {{ the }} LED.\n\n\ttwice "},
-    {"role": "assistant", "content": "```python\nled.on()\n```"},
-    {"role": "user", "content": "Why?"},
-]
+contents = st.text(min_size=1, max_size=20) | st.sampled_from(
+    ["{{ .System }}", "\n", " ", "<fim_middle>", "def f(:\n\t"]
+)
+message = st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "assistant"]), "content": contents})
 
 
-@pytest.mark.parametrize("messages", [CONVERSATION[1:2], CONVERSATION[1:], CONVERSATION])
-def test_ollama_says_what_the_jinja_template_says(messages: list[Message]) -> None:
-    jinja = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(CHAT_TEMPLATE)
-    theirs = jinja.render(messages=messages, bos_token="<bos>", add_generation_prompt=True)
-    assert "<bos>" + go_template(OLLAMA_TEMPLATE, messages) == theirs
+@pytest.fixture(scope="module", params=["go", "python"])
+def ollama(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """What Ollama makes of a template, by Go's own text/template and by our reading of it."""
+    if request.param == "python":
+        yield ollama_template.render
+    elif shutil.which("go") is None:
+        pytest.skip("there is no Go here")
+    else:
+        go = ollama_template.Go(tmp_path_factory.mktemp("go"))
+        yield go.render
+        go.close()
+
+
+@settings(deadline=None)
+@given(contents, contents, st.lists(message, max_size=4))
+def test_a_gap_is_said_as_in_training_and_knows_no_conversation(
+    ollama: Callable[..., str], prefix: str, suffix: str, messages: list[Message]
+) -> None:
+    template = replace(MODELFILE, fim=True).template
+    wanted = f"<fim_prefix>{prefix}<fim_suffix>{suffix}<fim_middle>"
+    assert ollama(template, prompt=prefix, suffix=suffix, messages=messages) == wanted
+
+
+@settings(deadline=None)
+@given(st.lists(message, max_size=4))
+def test_a_template_with_gaps_renders_conversations_as_one_without(
+    ollama: Callable[..., str], messages: list[Message]
+) -> None:
+    with_gaps = ollama(replace(MODELFILE, fim=True).template, messages=messages)
+    assert with_gaps == ollama(OLLAMA_TEMPLATE, messages=messages)
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=30)
+
+
+@settings(deadline=None)
+@given(TEXT, TEXT, st.booleans())
+def test_a_modelfile_is_read_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, system: str, license: str, fim: bool
+) -> None:
+    path = tmp_path_factory.mktemp("read") / "Modelfile"
+    modelfile = replace(MODELFILE, system=system, license=license, fim=fim)
+    path.write_text(modelfile.render(), encoding="utf-8", newline="\n")
+    found = [(each.name, each.value) for each in read_modelfile(path)]
+    quoted = [(name, text.replace('"""', "'''")) for name, text in (("SYSTEM", system), ("LICENSE", license)) if text]
+    assert [pair for pair in found if pair[0] in ("SYSTEM", "LICENSE") and pair[1]] == quoted
+    assert found[:2] == [("FROM", "./tiny-q8_0.gguf"), ("TEMPLATE", modelfile.template)]
+    assert [name for name, _ in found[2:8]] == ["num_ctx", "num_predict", "temperature", "stop", "stop", "stop"]
+
+
+def test_what_people_write_in_a_modelfile_is_read_as_ollama_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "Modelfile"
+    path.write_text('# mine\nfrom ./a.gguf\n\n  PARAMETER num_ctx 128\nparameter stop "a b"\nSYSTEM  Be "kind". \n')
+    assert [(each.name, each.value) for each in read_modelfile(path)] == commands(
+        'FROM ./a.gguf\nPARAMETER num_ctx 128\nPARAMETER stop "a b"\nSYSTEM Be "kind".\n'
+    )
 
 
 @pytest.mark.parametrize(
-    ("host", "url"),
+    ("text", "told"),
     [
-        ("", "http://127.0.0.1:11434"),
-        ("0.0.0.0", "http://127.0.0.1:11434"),
-        ("0.0.0.0:8080", "http://127.0.0.1:8080"),
-        (":8080", "http://127.0.0.1:8080"),
-        ("box", "http://box:11434"),
-        ("box:99", "http://box:99"),
-        ("http://box", "http://box:80"),
-        ("https://box", "https://box:443"),
-        ("https://box:1234/ollama/", "https://box:1234/ollama"),
-        ("[::]:8080", "http://[::1]:8080"),
-        ("::1", "http://[::1]:11434"),
-        ("[fe80::1]", "http://[fe80::1]:11434"),
-        (' "box:99" ', "http://box:99"),
+        ("FROM ./a.gguf\nADAPTER ./b\n", "Modelfile:2: ADAPTER is not known here; known are FROM, "),
+        ('FROM ./a.gguf\nSYSTEM """never\nclosed\n', "Modelfile:2: the quotes of SYSTEM are never closed"),
     ],
 )
-def test_ollama_host_is_read_as_ollama_reads_it(host: str, url: str) -> None:
-    assert ollama_url(host) == url
+def test_a_modelfile_that_cannot_be_read_is_an_error_with_its_line(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "Modelfile").write_text(text)
+    with pytest.raises(ReleaseError, match=re.escape(told)):
+        read_modelfile(tmp_path / "Modelfile")
 
 
-class _Ollama(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/api/version" else 404)
-        self.end_headers()
-        self.wfile.write(b'{"version":"0.0"}')
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HTTPServer]:
-    with HTTPServer(("127.0.0.1", 0), _Ollama) as found:
-        thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        monkeypatch.setenv("OLLAMA_HOST", f"0.0.0.0:{found.server_port}")
-        yield found
-        found.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An `ollama` on PATH that writes down how it was called; it fails where a file `fail` is beside it."""
-    log = tmp_path / "called.json"
-    write_ollama(tmp_path, f"""#!{sys.executable}
-import json, pathlib, sys
-pathlib.Path({str(log)!r}).write_text(json.dumps(sys.argv[1:]))
-sys.exit(7 if pathlib.Path({str(tmp_path / "fail")!r}).exists() else 0)
-""")  # fmt: skip
-    monkeypatch.setenv("PATH", str(tmp_path))
-    return log
-
-
-def write_ollama(folder: Path, script: str) -> None:
-    path = folder / "ollama"
-    path.write_text(script)
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-
-
-def test_create_runs_ollama_on_the_release(server: HTTPServer, told: Path) -> None:
-    assert create_in_ollama("tiny", Path("exports/tiny")) is None
-    assert json.loads(told.read_text()) == ["create", "tiny", "-f", "exports/tiny/Modelfile"]
-    assert create_command("tiny", Path("exports/tiny"))[1:] == json.loads(told.read_text())
-
-
-def test_a_proxy_is_not_asked_for_ollama(server: HTTPServer, told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert create_in_ollama("tiny", Path("x")) is None
-
-
-def test_without_the_command_the_message_says_where_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    told = create_in_ollama("tiny", tmp_path)
-    assert told and "no `ollama` command" in told and "the release itself is complete" in told
-
-
-def test_a_server_that_is_not_there_is_named(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{port}")
-    said = create_in_ollama("tiny", Path("x"))
-    assert said and f"http://127.0.0.1:{port}" in said and "refused" in said and "ollama serve" in said
-    assert not told.exists()
-
-
-@pytest.mark.parametrize("host", ["box:port", "http://", "ftp://box", "a b", "[", "no-such-host.invalid", "\ud800"])
-def test_a_host_that_cannot_be_is_a_message_too(host: str, told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OLLAMA_HOST", host.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape"))
-    said = create_in_ollama("tiny", Path("x"))
-    assert said and "does not answer" in said and not told.exists()
-
-
-def test_a_server_that_speaks_another_language_is_a_message_too(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def answer() -> None:
-            connection, _ = listening.accept()
-            with connection:
-                connection.recv(1000)
-                connection.sendall(b"220 mail ready\r\n")
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{listening.getsockname()[1]}")
-        said = create_in_ollama("tiny", Path("x"))
-        thread.join()
-    assert said and "does not answer" in said and not told.exists()
-
-
-def test_an_ollama_that_fails_gives_its_exit_code(server: HTTPServer, told: Path, tmp_path: Path) -> None:
-    (tmp_path / "fail").touch()
-    assert create_in_ollama("tiny", Path("x")) == "`ollama create` ended with exit code 7"
-
-
-def test_an_ollama_that_cannot_be_run_is_a_message(server: HTTPServer, told: Path, tmp_path: Path) -> None:
-    write_ollama(tmp_path, "#!/no/such/interpreter\n")
-    said = create_in_ollama("tiny", Path("x"))
-    assert said and said.startswith("`ollama` cannot be run: ")
+def test_the_command_for_people_reads_the_modelfile() -> None:
+    assert create_command("tiny", Path("exports/tiny")) == ["ollama", "create", "tiny", "-f", "exports/tiny/Modelfile"]

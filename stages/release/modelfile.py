@@ -1,26 +1,24 @@
-"""Ollama's Modelfile, and `ollama create`."""
+"""Ollama's Modelfile: written for a release, and read again (github.com/ollama/ollama, docs/modelfile.mdx)."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from stages.release.errors import ReleaseError
 from stages.tokens.chat import CHAT_END, CHAT_START, OLLAMA_TEMPLATE
 from stages.tokens.encoding import EOS
+from stages.tokens.fim import OLLAMA_FIM_TEMPLATE
 
-PORTS = {"http": 80, "https": 443}
+INSTRUCTIONS = ("FROM", "TEMPLATE", "PARAMETER", "SYSTEM", "LICENSE")
 
 
 @dataclass(frozen=True)
 class Modelfile:
-    """What a Modelfile says; `gguf` is a file name beside it, `eos` the token that ends a text."""
+    """What a Modelfile says; `gguf` is a file name beside it, `eos` the token that ends a text.
+
+    `fim` says that the model learnt to fill gaps: by `.Suffix` in the template Ollama knows that it can insert.
+    """
 
     gguf: str
     context_length: int
@@ -29,9 +27,19 @@ class Modelfile:
     system: str
     license: str
     eos: str = EOS
+    fim: bool = False
+
+    @property
+    def template(self) -> str:
+        """What Ollama makes a prompt with. llama.cpp adds BOS by itself, so there is none here.
+
+        With a suffix Ollama gives neither messages nor the system message to the template.
+        """
+        if not self.fim:
+            return OLLAMA_TEMPLATE
+        return "{{ if .Suffix }}" + OLLAMA_FIM_TEMPLATE + "{{ else }}" + OLLAMA_TEMPLATE + "{{ end }}"
 
     def render(self) -> str:
-        """The text, by github.com/ollama/ollama, docs/modelfile.md. llama.cpp adds BOS, so TEMPLATE has none."""
         parameters = {
             "num_ctx": str(self.context_length),
             "num_predict": str(self.num_predict),
@@ -40,7 +48,7 @@ class Modelfile:
         stops = "".join(f'PARAMETER stop "{stop}"\n' for stop in (CHAT_END, CHAT_START, self.eos))
         return (
             f"FROM ./{self.gguf}\n\n"
-            f'TEMPLATE """{OLLAMA_TEMPLATE}"""\n\n'
+            f'TEMPLATE """{self.template}"""\n\n'
             + "".join(f"PARAMETER {name} {value}\n" for name, value in parameters.items())
             + stops
             + (f'\nSYSTEM """{_quotable(self.system)}"""\n' if self.system else "")
@@ -53,44 +61,51 @@ def _quotable(text: str) -> str:
     return text.replace('"""', "'''")
 
 
+@dataclass(frozen=True)
+class Instruction:
+    """A line of a Modelfile, with its value as Ollama reads it: out of its quotes, maybe of several lines."""
+
+    name: str
+    value: str
+
+
+def read_modelfile(path: Path) -> list[Instruction]:
+    """The instructions of a Modelfile. A PARAMETER is named after what it sets, in lower case.
+
+    Raises ReleaseError for an instruction that a release has no use for, and for a quote that is never closed.
+    """
+    found, lines = [], enumerate(path.read_text(encoding="utf-8").split("\n"), 1)
+    for number, line in lines:
+        name, _, value = line.lstrip().partition(" ")
+        name = name.strip().upper()
+        if not name or name.startswith("#"):
+            continue
+        if name not in INSTRUCTIONS:
+            raise ReleaseError(
+                f"{path}:{number}: {name} is not known here; known are {', '.join(INSTRUCTIONS)}",
+                hint=f"ollama create NAME -f {path}  reads every Modelfile",
+            )
+        if name == "PARAMETER":
+            name, _, value = value.lstrip().partition(" ")
+            name = name.lower()
+        while (whole := _unquoted(value.strip())) is None:
+            following = next(lines, None)
+            if following is None:
+                raise ReleaseError(f"{path}:{number}: the quotes of {name} are never closed")
+            value += "\n" + following[1]
+        found.append(Instruction(name, whole))
+    return found
+
+
+def _unquoted(value: str) -> str | None:
+    """A value out of its quotes; None where they are not closed yet."""
+    for quote in ('"""', '"'):
+        if value.startswith(quote):
+            closed = len(value) >= 2 * len(quote) and value.endswith(quote)
+            return value[len(quote) : -len(quote)] if closed else None
+    return value
+
+
 def create_command(name: str, folder: Path) -> list[str]:
     """The command that registers a release in Ollama."""
     return ["ollama", "create", name, "-f", str(folder / "Modelfile")]
-
-
-def create_in_ollama(name: str, folder: Path) -> str | None:
-    """Run `ollama create`; returns None where it worked, else why it did not, in words."""
-    if shutil.which("ollama") is None:
-        return "no `ollama` command is on PATH (ollama.com/download); the release itself is complete"
-    url = ollama_url(os.environ.get("OLLAMA_HOST", ""))
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with direct.open(f"{url}/api/version", timeout=5):
-            pass
-    except (OSError, ValueError, HTTPException) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        return f"Ollama does not answer at {url} ({reason}); start it with: ollama serve"
-    try:
-        done = subprocess.run(create_command(name, folder), check=False)
-    except OSError as error:
-        return f"`ollama` cannot be run: {error.strerror}"
-    return None if done.returncode == 0 else f"`ollama create` ended with exit code {done.returncode}"
-
-
-def ollama_url(host: str) -> str:
-    """Where OLLAMA_HOST says that Ollama is, read as Ollama does (github.com/ollama/ollama, envconfig/config.go).
-
-    Every part may be left out: the scheme is http, the host this machine, the port 11434, or with a scheme its own.
-    An address that stands for all interfaces is asked on this machine.
-    """
-    scheme, _, rest = host.strip(" \"'").rpartition("://")
-    if rest.count(":") > 1 and "[" not in rest:
-        rest = f"[{rest}]"  # an IPv6 address alone
-    try:
-        parts = urlsplit(f"//{rest}")
-        name, port = parts.hostname or "127.0.0.1", parts.port
-    except ValueError:
-        return f"{scheme or 'http'}://{rest}"
-    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
-    name = f"[{name}]" if ":" in name else name
-    return f"{scheme or 'http'}://{name}:{port or PORTS.get(scheme, 11434)}{parts.path.rstrip('/')}"
