@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +31,12 @@ from pipeline.errors import StageError
 from stages.corpus.documents import write_documents
 from stages.evaluation import evaluate
 from stages.release import export
-from stages.release.card import Source
-from stages.release.export import ExportConfig, combined_license, corpus_sources, publish
-from stages.release.quantize import QUANTS
+from stages.release.export import ExportConfig, combined_license
+from stages.release.facts import Source
+from stages.release.mixes import QUANTS
 from stages.release.runtime import Runtime
 from stages.tokens import tokenizer
+from stages.training.shape import ModelConfig
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +73,7 @@ def test_the_release_holds_every_file_and_its_checksum(release: StageRun) -> Non
     }
     assert {name for name in files if "/" not in name} == {
         "tiny-f16.gguf", "tiny-q8_0.gguf", "tiny-q4_k_m.gguf", "Modelfile", "README.md", "LICENSE",
-        "NOTICES.txt",
+        "NOTICES.txt", "proof.json", "imatrix.gguf",
     }  # fmt: skip
     assert NOTICE in files["NOTICES.txt"].decode()
     assert {name.partition("/")[2] for name in files if "/" in name} == {
@@ -91,7 +89,7 @@ def test_the_modelfile_names_the_best_small_file_and_the_system_message_of_finet
     assert (values["num_ctx"], values["num_predict"], values["temperature"]) == (str(CONTEXT), "99", "0.5")
     assert values["SYSTEM"] == SYSTEM
     assert values["LICENSE"] == (release.out / "LICENSE").read_text() == "Trained on:\n- code: MIT; 11 documents\n"
-    assert "| code | MIT | 11 |" in (release.out / "README.md").read_text()
+    assert "| `code` | MIT |  | 11 |" in (release.out / "README.md").read_text()
 
 
 def test_each_gguf_says_what_it_is_and_where_its_data_come_from(release: StageRun) -> None:
@@ -154,13 +152,13 @@ def test_every_architecture_goes_all_the_way_with_every_tokenizer(tmp_path: Path
             for text in NASTY:
                 assert runtime.tokenize(text) == encoding.encode(text)
                 assert runtime.tokenize(text, add_special=True) == [encoding.bos_id, *encoding.encode(text)]
-    settings = {"tokens": 300, "prompts": ["Blink pin 1."], "max_tokens": 8, "temperature": 0.0}
+    settings = {"prompts": ["Blink pin 1."], "max_tokens": 8, "temperature": 0.0}
     scores = run_stage(evaluate.STAGE, made.root / "evaluate", made.inputs, evaluate=settings).metrics["scores"]
     assert scores["f16"]["loss"] == pytest.approx(scores["trained"]["loss"], abs=5e-3)
     assert scores["q4_k_m"]["loss"] == pytest.approx(scores["trained"]["loss"], abs=0.3)
     told = commands((folder / "Modelfile").read_text())
     assert [value for name, value in told if name == "stop"][-1] == ("<|endoftext|>" if kind == "gpt2" else "<eos>")
-    assert f"\n{NAMES[architecture]} architecture:" in (folder / "README.md").read_text()
+    assert f"| architecture | {NAMES[architecture]} |" in (folder / "README.md").read_text()
 
 
 def test_tensors_that_fall_back_are_told(release: StageRun) -> None:
@@ -174,7 +172,7 @@ def test_tensors_that_fall_back_are_told(release: StageRun) -> None:
 def test_a_release_without_f16_leaves_none_behind(tiny: TinyRelease, tmp_path: Path) -> None:
     run = exported(tiny, tmp_path / "out", quant=["q8_0", "f32"])
     assert {path.name for path in run.out.glob("*.gguf")} == {"tiny-q8_0.gguf", "tiny-f32.gguf"}
-    assert "f16" not in (run.out / "SHA256SUMS").read_text()
+    assert "f16.gguf" not in (run.out / "SHA256SUMS").read_text()
     assert dict(commands((run.out / "Modelfile").read_text()))["FROM"] == "./tiny-q8_0.gguf"
     ids = some_ids(CONTEXT)
     with Runtime(run.out / "tiny-f32.gguf") as runtime:
@@ -219,14 +217,6 @@ def test_a_file_that_would_not_start_texts_as_training_did_stops_the_release(tmp
         exported(made, tmp_path / "out", quant=["f16"])
 
 
-def test_sources_are_told_apart_by_licence_and_attribution() -> None:
-    given = [*corpus(2, "b", "MIT"), *corpus(1, "a", "CC0-1.0"), *corpus(1, "b", "CC-BY-4.0")]
-    assert corpus_sources(given) == [
-        Source("a", "CC0-1.0", "", 3), Source("b", "CC-BY-4.0", "", 3), Source("b", "MIT", "", 4),
-    ]  # fmt: skip
-    assert corpus_sources([]) == []
-
-
 def test_every_licence_of_the_data_is_in_the_release(tiny: TinyRelease, tmp_path: Path) -> None:
     copy = tiny.copy(tmp_path / "copy")
     named = [document for document in corpus(3, "b", "MIT OR Apache-2.0") if document.kind == "code"]
@@ -238,157 +228,56 @@ def test_every_licence_of_the_data_is_in_the_release(tiny: TinyRelease, tmp_path
     assert fields["general.dataset.1.description"] == "MIT OR Apache-2.0, Ada Lovelace"
     wanted = "- b: MIT OR Apache-2.0, Ada Lovelace; 3 documents\n"
     assert wanted in (run.out / "LICENSE").read_text() and wanted in (run.out / "Modelfile").read_text()
-    assert "| b | MIT OR Apache-2.0, Ada Lovelace | 3 |" in (run.out / "README.md").read_text()
+    assert "| `b` | MIT OR Apache-2.0 | Ada Lovelace | 3 |" in (run.out / "README.md").read_text()
     assert combined_license([Source("b", "MIT OR Apache-2.0", "", 1)]) == "MIT OR Apache-2.0"
-
-
-def make_artifact(folder: Path, **texts: str) -> Path:
-    """A small artifact with checksums, as the export stage and the store leave one."""
-    (folder / "huggingface").mkdir(parents=True)
-    for name, text in {"Modelfile": "FROM ./x", "tiny-f16.gguf": "weights", **texts}.items():
-        (folder / name).write_text(text)
-    (folder / "huggingface/config.json").write_text("{}")
-    sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files_below(folder).items())
-    (folder / "SHA256SUMS").write_text(sums)
-    (folder / "manifest.json").write_text("{}")
-    return folder
-
-
-def released(folder: Path) -> dict[str, bytes]:
-    return {name: data for name, data in files_below(folder).items() if name != "manifest.json"}
-
-
-@pytest.fixture
-def first(tmp_path: Path) -> Path:
-    return make_artifact(tmp_path / "first")
-
-
-@pytest.fixture
-def second(tmp_path: Path) -> Path:
-    return make_artifact(tmp_path / "second", **{"tiny-f16.gguf": "better weights", "README.md": "new"})
-
-
-@pytest.fixture
-def exports(tmp_path: Path) -> Path:
-    return tmp_path / "exports"
-
-
-def test_publishing_gives_the_command_for_ollama(first: Path, exports: Path) -> None:
-    told = publish(first, "tiny", exports)
-    assert told == f"ollama create tiny -f {exports}/tiny/Modelfile"
-    assert files_below(exports / "tiny") == released(first)
-    assert [path.name for path in exports.iterdir()] == ["tiny"]
-
-
-def test_publishing_again_touches_nothing(first: Path, exports: Path) -> None:
-    publish(first, "tiny", exports)
-    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in exports.rglob("*")}
-    publish(first, "tiny", exports)
-    assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in exports.rglob("*")} == before
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda folder: (folder / "tiny-f16.gguf").write_text("wEights"),
-        lambda folder: (folder / "Modelfile").unlink(),
-        lambda folder: (folder / "SHA256SUMS").unlink(),
-        lambda folder: shutil.rmtree(folder),
-        lambda folder: shutil.move(folder / "huggingface/config.json", folder / "config.json"),
-    ],
-    ids=["changed", "missing", "no sums", "gone", "moved"],
-)
-def test_publishing_mends_what_is_damaged(first: Path, exports: Path, damage: Callable[[Path], Any]) -> None:
-    publish(first, "tiny", exports)
-    damage(exports / "tiny")
-    publish(first, "tiny", exports)
-    assert files_below(exports / "tiny") == released(first)
-
-
-def test_a_new_release_replaces_the_whole_of_the_old(first: Path, second: Path, exports: Path) -> None:
-    publish(second, "tiny", exports)
-    publish(first, "tiny", exports)
-    assert files_below(exports / "tiny") == released(first)
-    assert [path.name for path in exports.iterdir()] == ["tiny"]
-
-
-def _full(*args: Any, **kwargs: Any) -> None:
-    raise OSError(28, "No space left on device")
-
-
-@pytest.mark.parametrize("call", range(1, 4))
-def test_a_copy_that_fails_leaves_the_release_before(
-    first: Path, second: Path, exports: Path, monkeypatch: pytest.MonkeyPatch, call: int
-) -> None:
-    publish(first, "tiny", exports)
-    copy, calls = shutil.copy2, []
-
-    def fail_later(*args: Any, **kwargs: Any) -> Any:
-        calls.append(args)
-        if len(calls) == call:
-            _full()
-        return copy(*args, **kwargs)
-
-    with monkeypatch.context() as patch, pytest.raises((OSError, shutil.Error), match="No space left"):
-        patch.setattr(shutil.copytree, "__kwdefaults__", None)
-        patch.setattr(shutil.copytree, "__defaults__", (False, None, fail_later, False, False))
-        publish(second, "tiny", exports)
-    assert len(calls) >= call
-    assert files_below(exports / "tiny") == released(first)
-    assert [path.name for path in exports.iterdir()] == ["tiny"]
-    publish(second, "tiny", exports)
-    assert files_below(exports / "tiny") == released(second)
-
-
-class Crash(BaseException):
-    """The end of the process, for a test."""
-
-
-def crash_between_the_renames(artifact: Path, exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rename, calls = os.rename, []
-
-    def crash(*args: Any) -> None:
-        calls.append(args)
-        if len(calls) == 2:
-            raise Crash
-        rename(*args)
-
-    with monkeypatch.context() as patch, pytest.raises(Crash):
-        patch.setattr(os, "rename", crash)
-        publish(artifact, "tiny", exports)
-    assert not (exports / "tiny").exists()
-
-
-@pytest.mark.parametrize("again", ["first", "second"])
-def test_a_crash_between_the_renames_heals(
-    first: Path, second: Path, exports: Path, monkeypatch: pytest.MonkeyPatch, again: str
-) -> None:
-    publish(first, "tiny", exports)
-    crash_between_the_renames(second, exports, monkeypatch)
-    wanted = {"first": first, "second": second}[again]
-    publish(wanted, "tiny", exports)
-    assert files_below(exports / "tiny") == released(wanted)
-    assert [path.name for path in exports.iterdir()] == ["tiny"]
-
-
-def test_a_crash_and_then_a_full_disk_leave_the_release_before(
-    first: Path, second: Path, exports: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    publish(first, "tiny", exports)
-    crash_between_the_renames(second, exports, monkeypatch)
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
-        patch.setattr(shutil, "copytree", _full)
-        publish(second, "tiny", exports)
-    assert files_below(exports / "tiny") == released(first)
-
-
-def test_a_damaged_artifact_is_not_published_over_a_good_release(first: Path, second: Path, exports: Path) -> None:
-    publish(first, "tiny", exports)
-    (second / "SHA256SUMS").unlink()
-    with pytest.raises(OSError, match="SHA256SUMS"):
-        publish(second, "tiny", exports)
-    assert files_below(exports / "tiny") == released(first)
 
 
 def test_the_metrics_can_be_kept_in_a_manifest(release: StageRun) -> None:
     assert json.loads(json.dumps(release.metrics)) == release.metrics
+
+
+def test_a_release_fits_a_size_and_is_calibrated_on_other_text_than_it_is_proven_on(
+    tiny: TinyRelease, release: StageRun, tmp_path: Path
+) -> None:
+    wanted = release.metrics["files"]["q8_0"]["bytes"]
+    run = exported(
+        tiny, tmp_path / "out", quant=["q8_0"], fit=[f"{wanted / 1000}kB"], imatrix_tokens=64, proof_tokens=64
+    )
+    entry = run.metrics["files"][f"fit-{wanted / 1000}kb"]
+    assert entry["bytes"] <= wanted and entry["kl"] < 0.1 and entry["imatrix"]
+    assert dict(commands((run.out / "Modelfile").read_text()))["FROM"] == f"./{entry['file']}"
+    assert run.metrics["proof"]["text"]["apart_from_calibration"] in ("documents", "windows")
+    assert f"`{entry['file']}`" in (run.out / "README.md").read_text()
+
+
+def test_an_importance_matrix_can_be_given_and_its_content_counts(tiny: TinyRelease, release: StageRun) -> None:
+    section = {"export": ExportConfig(imatrix="export/imatrix.gguf")}
+    told = export.fingerprint(section, tiny.root)
+    assert told == hashlib.sha256((release.out / "imatrix.gguf").read_bytes()).hexdigest()
+    assert export.fingerprint({"export": ExportConfig()}, tiny.root) is None
+    run = run_stage(
+        export.STAGE, tiny.root / "given", tiny.inputs, name="tiny", base=tiny.root,
+        export={"quant": ["q4_k_m"], "imatrix": "export/imatrix.gguf"},
+    )  # fmt: skip
+    assert not (run.out / "imatrix.gguf").exists() and run.metrics["files"]["q4_k_m"]["imatrix"]
+    with pytest.raises(StageError, match="there is no importance matrix") as caught:
+        run_stage(export.STAGE, tiny.root / "no", tiny.inputs, base=tiny.root, export={"imatrix": "gone.gguf"})
+    assert "auto" in str(caught.value.hint)
+
+
+def test_plan_names_widths_that_fall_back_and_the_nearest_that_does_not() -> None:
+    def told(shape: dict[str, Any], **config: Any) -> list[str]:
+        return export.estimate({"model": ModelConfig.model_validate(shape), "export": ExportConfig(**config)})
+
+    assert told({"d_model": 512, "n_heads": 8, "d_ff": 1536}) == []
+    found = told({"d_model": 384, "n_heads": 6, "n_kv_heads": 2, "d_ff": 1024}, quant=("f16", "q8_0", "q4_k_m"))
+    assert len(found) == 2 and all("q4_k_m cannot pack" in line and line.endswith(" 512") for line in found)
+    assert found[0].startswith("d_model 384") and found[1].startswith("n_heads x head_dim 384")
+    assert told({"d_model": 384, "n_heads": 6, "n_kv_heads": 2, "d_ff": 1024}, quant=("f16", "q8_0")) == []
+    assert told({"init_from": "some/model"}, quant=("q4_k_m",)) == []
+
+
+@pytest.mark.parametrize("stated", [{"quant": [], "fit": []}, {"fit": ["12 apples"]}, {"imatrix": ""}])
+def test_what_cannot_be_exported_is_refused_before_anything_runs(stated: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ExportConfig.model_validate_json(json.dumps(stated))

@@ -148,7 +148,7 @@ model: {d_model: 32, n_layers: 2, n_heads: 2, n_kv_heads: 1, d_ff: 64}
 pretrain: {precision: fp32, batch_size: 4, max_steps: 8, warmup_steps: 2, learning_rate: 3.0e-3, eval_every: 4}
 finetune: {precision: fp32, batch_size: 4, max_steps: 3, warmup_steps: 1, eval_every: 3}
 export: {quant: [f16, q4_k_m]}
-evaluate: {tokens: 300, prompts: [Blink pin 15.], max_tokens: 8}
+evaluate: {prompts: [Blink pin 15.], max_tokens: 8}
 """
 
 

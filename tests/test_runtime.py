@@ -15,7 +15,7 @@ from test_gguf import TEMPLATE, VOCAB_SIZE, TinyLlama, make_llama, train_tokeniz
 
 from stages.release.errors import ReleaseError
 from stages.release.llamacpp import library
-from stages.release.runtime import Runtime, choose
+from stages.release.runtime import BATCH, Part, Runtime, choose, steps
 
 CODE = [
     "def f(x):\n\tif x:\n\t\treturn  x\n\n\n    # trailing   \n",
@@ -99,6 +99,57 @@ def test_logits_of_a_float16_file(tiny: TinyLlama) -> None:
     second, first = np.sort(theirs, axis=1)[:, -2:].T
     clear = first - second > 2 * np.abs(ours - theirs).max()  # where rounding cannot change the winner
     assert clear.mean() > 0.8 and (ours.argmax(1) == theirs.argmax(1))[clear].all()
+
+
+@given(st.lists(st.integers(1, 200), max_size=90), st.integers(1, 128))
+def test_steps_read_every_token_once_and_long_windows_alone(lengths: list[int], size: int) -> None:
+    plan = steps(lengths, size)
+    assert all(0 < sum(part.stop - part.start for part in step) <= size and len(step) <= 64 for step in plan)
+    read: dict[int, int] = {}
+    for step in plan:
+        for part in step:
+            assert part.start == read.get(part.window, 0) < part.stop
+            assert part.stop - part.start == min(size, lengths[part.window] - part.start)
+            read[part.window] = part.stop
+        assert len(step) == 1 or all(part.start == 0 for part in step)
+    assert read == dict(enumerate(lengths))
+
+
+def test_short_windows_are_read_together() -> None:
+    assert steps([5, 3, 2, 4], 7) == [
+        (Part(0, 0, 5), Part(2, 0, 2)),
+        (Part(3, 0, 4), Part(1, 0, 3)),
+    ]
+
+
+@pytest.mark.parametrize("size", [512, 40])
+def test_windows_read_together_do_not_see_each_other(
+    tiny: TinyLlama, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr("stages.release.runtime.ROOM", size * VOCAB_SIZE)
+    windows = [some_ids(length, length) for length in (7, 128, 1, 30, 64, 2, 128, 11)]
+    for exact, tolerance in ((True, 1e-4), (False, 1e-2)):
+        found = [np.zeros((len(ids), VOCAB_SIZE), np.float32) for ids in windows]
+        for step, rows in runtime.read(windows, exact=exact):
+            assert len(rows) <= max(size, 32) and rows.dtype == np.float32
+            at = 0
+            for part in step:
+                count = part.stop - part.start
+                found[part.window][part.start : part.stop] = rows[at : at + count]
+                at += count
+            assert at == len(rows)
+        for ids, ours in zip(windows, found, strict=True):
+            theirs = reference_logits(tiny.model, ids)
+            assert np.abs(ours - theirs).max() < tolerance * np.abs(theirs).max()
+
+
+def test_fewer_tokens_are_read_at_once_where_the_vocabulary_is_large(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert runtime.step_size == BATCH
+    for vocab_size, wanted in ((8192, 512), (32_768, 256), (151_936, 55), (10**6, 32)):
+        monkeypatch.setattr(runtime, "vocab_size", vocab_size)
+        assert runtime.step_size == wanted
 
 
 @pytest.mark.parametrize("text", CODE)

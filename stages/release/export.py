@@ -3,37 +3,62 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.console import size
 from pipeline.errors import StageError
-from pipeline.stage import Context, Metrics, Section, Stage
+from pipeline.stage import Context, Metrics, ProgressBar, Section, Stage, section_error
 from pipeline.store import MANIFEST, sha256_file
-from stages.corpus.documents import Document, read_documents
-from stages.release.card import Source, model_card
-from stages.release.gguf import Dataset, GgufMetadata, write_gguf
-from stages.release.modelfile import Modelfile, create_command
+from stages.corpus.documents import read_documents
+from stages.release.card import card_of
+from stages.release.facts import Corpus, Source, read_corpus
+from stages.release.files import (
+    COARSE,
+    NONE,
+    Entry,
+    Model,
+    checked_size,
+    measured_importance,
+    read_importance,
+    write_fits,
+    write_named,
+)
+from stages.release.gguf import DIFFERENCES, Dataset, GgufMetadata, write_gguf
+from stages.release.imatrix import Windows
+from stages.release.mixes import QUANTS, awkward
+from stages.release.modelfile import Modelfile
 from stages.release.notices import notices
-from stages.release.quantize import QUANTS, fallbacks, quantize, read_shapes
-from stages.release.runtime import Runtime
-from stages.tokens.encoding import Encoding, load_encoding
+from stages.release.proof import prove
+from stages.release.publish import publish, share, write_sums
+from stages.release.windows import validation_windows
+from stages.tokens.encoding import load_encoding
+from stages.tokens.fim import trained_with_gaps
+from stages.training.shape import ModelConfig
 
-PREFERRED = ("q4_k_m", "q5_k_m", "q6_k", "q8_0", "q4_0", "f16", "bf16", "f32")
-SUMS = "SHA256SUMS"
-ROUNDING = 0.02  # of the spread of the logits in one place: far above what float16 does, far below another matrix
+PREFERRED = (
+    "q4_k_m", "q5_k_m", "q4_k_s", "iq4_xs", "q5_k_s", "q6_k", "q8_0", "q4_0", "q3_k_m", "q2_k", "f16", "bf16", "f32",
+)  # fmt: skip
+MEASURING, PROVING = 2.0, 2.0  # what measuring for fits and the proof take, in files
 
 
 class ExportConfig(Section):
-    """`quant` names the files to write; the Modelfile takes the smallest of the good ones, `q4_k_m` first."""
+    """`quant` names the files to write, and `fit` sizes of files whose types are chosen for this very model.
 
-    quant: Annotated[tuple[str, ...], Field(min_length=1)] = ("f16", "q8_0", "q4_k_m")
+    A size is that of the file (`12MB`) or of a weight (`4.5bpw`). The Modelfile takes the first of `fit`, or else the
+    smallest of the good ones of `quant`. `imatrix` is `auto`, `off`, or a file of llama-imatrix; it is made of
+    `imatrix_tokens` of validation text. The files are compared on `proof_tokens` of other validation text.
+    """
+
+    quant: tuple[str, ...] = ("f16", "q8_0", "q4_k_m")
+    fit: tuple[str, ...] = ()
+    imatrix: Annotated[str, Field(min_length=1)] = "auto"
+    imatrix_tokens: Annotated[int, Field(ge=64)] = 16384
+    proof_tokens: Annotated[int, Field(ge=64)] = 8192
     num_predict: Annotated[int, Field(ge=1)] = 256
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.2
 
@@ -45,100 +70,140 @@ class ExportConfig(Section):
             raise ValueError(f"unknown quantisation {', '.join(unknown)}; known: {', '.join(QUANTS)}")
         return tuple(dict.fromkeys(name.lower() for name in names))
 
+    @field_validator("fit")
+    @classmethod
+    def _sizes(cls, sizes: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(map(checked_size, sizes)))
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.quant and not self.fit:
+            raise section_error("quant", "is empty, and so is fit: there is nothing to write")
+        return self
+
+    @property
+    def weighs(self) -> bool:
+        """Whether some file is made with an importance matrix."""
+        return self.imatrix != "off" and (bool(self.fit) or any(quant in COARSE for quant in self.quant))
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether something is measured on text before the files are made."""
+        return bool(self.fit) or (self.weighs and self.imatrix == "auto")
+
 
 def run(context: Context) -> Metrics:
-    config = context.section(ExportConfig)
-    huggingface, out = context.inputs["convert"], context.out
-    sources = corpus_sources(read_documents(context.inputs["clean"] / "train"))
-    metadata = GgufMetadata(
-        name=context.name,
+    config, inputs, out = context.section(ExportConfig), context.inputs, context.out
+    corpus = read_corpus(inputs["gather"], inputs["clean"])
+    model = Model(
+        huggingface=inputs["convert"],
+        base=out / f"{context.name}-f16.gguf",
+        metadata=_metadata(context.name, corpus.sources),
+        windows=_calibration(inputs, config) if config.calibrates else (),
+    )
+    total = 1 + config.weighs + len(config.quant) + len(config.fit) + MEASURING * bool(config.fit) + PROVING
+    with context.progress(total, "files") as bar:
+        files = _write_files(model, config, given_imatrix(config.imatrix, context.base), bar)
+        proof = prove(
+            {name: out / entry["file"] for name, entry in files.items()},
+            model.base,
+            inputs,
+            tokens=config.proof_tokens,
+            calibration=config.imatrix_tokens if model.windows else 0,
+            advance=lambda share: bar.advance(PROVING * share, "proof"),
+        )
+    if "f16" not in config.quant:
+        model.base.unlink()
+    for name, entry in files.items():
+        entry |= proof["files"][name]
+        _tell(context, entry)
+    (out / "proof.json").write_text(json.dumps(proof, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    shutil.copytree(
+        model.huggingface, out / "huggingface", ignore=shutil.ignore_patterns(MANIFEST), copy_function=share
+    )
+    chosen = files[next(name for name in (*(f"fit-{fit}" for fit in config.fit), *PREFERRED) if name in files)]["file"]
+    _write_texts(context, config, chosen, corpus, files, proof)
+    return {"files": files, "proof": proof, "modelfile": chosen}
+
+
+def _write_files(model: Model, config: ExportConfig, given: Path | None, bar: ProgressBar) -> dict[str, Entry]:
+    """The F16 file that all others are made from, and those that were asked for, with what is told of each."""
+    if given and not given.is_file():
+        raise StageError(f"export: there is no importance matrix {given}", hint="export.imatrix: auto makes one")
+    write_gguf(model.huggingface, model.base, file_type="f16", metadata=model.metadata)
+    bar.advance(note=model.base.name)
+    importance = NONE
+    if config.weighs:
+        importance = read_importance(given) if given else measured_importance(model, bar.advance)
+    files = {}
+    for quant in config.quant:
+        files[quant] = write_named(model, quant, importance)
+        bar.advance(note=files[quant]["file"])
+    if config.fit:
+        entries = write_fits(model, config.fit, importance, lambda share: bar.advance(MEASURING * share, "measuring"))
+        for fit, entry in zip(config.fit, entries, strict=True):
+            files[f"fit-{fit}"] = entry
+            bar.advance(note=entry["file"])
+    return files
+
+
+def _tell(context: Context, entry: Entry) -> None:
+    figures = f"KL {entry['kl']:.5f}, perplexity {entry['perplexity']:.3f}"
+    context.say(f"{entry['file']}  {size(entry['bytes'])}, {figures}")
+    if fallen := entry["fallbacks"]:
+        shown = ", ".join(f"{name} {used}" for name, used in list(fallen.items())[:3])
+        more = ", …" if len(fallen) > 3 else ""
+        context.warn(f"{entry['file']}: {len(fallen)} tensors are not ×256 wide and are kept finer: {shown}{more}")
+
+
+def estimate(sections: Mapping[str, Section]) -> list[str]:
+    """Which widths of the model cannot have the types that are asked for, for `plan`: before it is trained."""
+    shape, config = sections["model"], sections["export"]
+    assert isinstance(shape, ModelConfig) and isinstance(config, ExportConfig)
+    if shape.init_from:  # it brings its own shape
+        return []
+    widths = {"d_model": shape.d_model, "n_heads x head_dim": shape.n_heads * shape.head_dim, "d_ff": shape.d_ff}
+    quants = (*config.quant, *(("q4_k_m",) if config.fit else ()))
+    return [
+        f"{name} {widths[name]} makes rows that {_hindered(quants, name, widths[name])} cannot pack: their matrices "
+        f"become larger; the nearest that fits is {nearest}"
+        for name, nearest in awkward(widths, quants).items()
+    ]
+
+
+def _hindered(quants: Iterable[str], name: str, width: int) -> str:
+    return ", ".join(dict.fromkeys(quant for quant in quants if awkward({name: width}, [quant])))
+
+
+def fingerprint(sections: Mapping[str, Section], base: Path) -> Any:
+    """The content of an importance matrix that is not made here."""
+    path = given_imatrix(sections["export"].model_dump()["imatrix"], base)
+    return sha256_file(path) if path and path.is_file() else None
+
+
+def given_imatrix(imatrix: str, base: Path) -> Path | None:
+    """The file that `export.imatrix` names, if it does."""
+    return None if imatrix in ("auto", "off") else base / imatrix
+
+
+def _calibration(inputs: Mapping[str, Path], config: ExportConfig) -> Windows:
+    found = validation_windows(
+        inputs["clean"] / "val",
+        load_encoding(inputs["tokenizer"]),
+        json.loads((inputs["finetune"] / "model.json").read_bytes())["context_length"],
+        tokens=config.proof_tokens,
+        calibration=config.imatrix_tokens,
+    )
+    return [window[:-1] for window in found.calibration]  # the last id is no input
+
+
+def _metadata(name: str, sources: Sequence[Source]) -> GgufMetadata:
+    return GgufMetadata(
+        name=name,
         license=combined_license(sources),
         description="A small language model trained with pipeline.",
         datasets=tuple(Dataset(name=source.name, description=source.terms) for source in sources),
     )
-    base = out / f"{context.name}-f16.gguf"
-    files: dict[str, dict[str, Any]] = {}
-    with context.progress(len(config.quant) + 2, "files") as bar:
-        write_gguf(huggingface, base, file_type="f16", metadata=metadata)
-        bar.advance(note=base.name)
-        proof = prove(base, context.inputs, documents=read_documents(context.inputs["clean"] / "val"))
-        bar.advance()
-        for quant in config.quant:
-            path = out / f"{context.name}-{quant}.gguf"
-            fallen = _write(quant, base, path, huggingface, metadata)
-            if fallen:
-                context.warn(
-                    f"{path.name}: {len(fallen)} tensors are not ×256 wide and are kept finer: {_listed(fallen)}"
-                )
-            files[quant] = {"file": path.name, "bytes": path.stat().st_size, "fallbacks": fallen}
-            bar.advance(note=path.name)
-    if "f16" not in config.quant:
-        base.unlink()
-    shutil.copytree(huggingface, out / "huggingface", ignore=shutil.ignore_patterns(MANIFEST))
-    chosen = files[next(name for name in PREFERRED if name in files)]["file"]
-    _write_texts(context, config, chosen, sources, files, proof)
-    context.say(", ".join(f"{entry['file']} {size(entry['bytes'])}" for entry in files.values()))
-    return {"files": files, "proof": proof, "modelfile": chosen}
-
-
-def _write(quant: str, base: Path, path: Path, huggingface: Path, metadata: GgufMetadata) -> dict[str, str]:
-    """One GGUF; returns the tensors that could not have the type of the mix, with the type they have."""
-    if quant == "f32":
-        write_gguf(huggingface, path, file_type="f32", metadata=metadata)
-    elif quant != "f16":
-        quantize(base, path, quant)
-    return {name: fallen.used for name, fallen in fallbacks(read_shapes(base), quant).items()}
-
-
-def _listed(fallen: dict[str, str]) -> str:
-    shown = [f"{name} {used}" for name, used in list(fallen.items())[:3]]
-    return ", ".join(shown) + (", …" if len(fallen) > 3 else "")
-
-
-def _write_texts(
-    context: Context,
-    config: ExportConfig,
-    chosen: str,
-    sources: Sequence[Source],
-    files: dict[str, dict[str, Any]],
-    proof: dict[str, Any],
-) -> None:
-    shape = json.loads((context.inputs["finetune"] / "model.json").read_bytes())
-    system = json.loads((context.inputs["tokenize"] / "meta.json").read_bytes())["system"]
-    roles = json.loads((context.inputs["convert"] / "tokenizer_config.json").read_bytes())
-    license_text = "Trained on:\n" + "".join(
-        f"- {source.name}: {source.terms}; {source.documents} documents\n" for source in sources
-    )
-    modelfile = Modelfile(
-        gguf=chosen,
-        context_length=shape["context_length"],
-        num_predict=config.num_predict,
-        temperature=config.temperature,
-        system=system,
-        license=license_text,
-        eos=roles["eos_token"],
-    )
-    texts = {
-        "Modelfile": modelfile.render(),
-        "LICENSE": license_text,
-        "README.md": model_card(context.name, shape, sources, files, proof, chosen),
-    }
-    if told := notices(context.inputs["gather"], read_documents(context.inputs["clean"] / "train")):
-        texts["NOTICES.txt"] = told
-    for name, text in texts.items():
-        (context.out / name).write_text(text, encoding="utf-8", newline="\n")
-    paths = sorted(path for path in context.out.rglob("*") if path.is_file())
-    sums = "".join(f"{sha256_file(path)}  {path.relative_to(context.out).as_posix()}\n" for path in paths)
-    (context.out / SUMS).write_text(sums, encoding="utf-8", newline="\n")
-
-
-def corpus_sources(documents: Iterable[Document]) -> list[Source]:
-    """Each source with its licence and number of documents, from the documents themselves.
-
-    A folder that was declared with several licences is there once for each.
-    """
-    found = Counter((each.source, each.license, str(each.meta.get("attribution", ""))) for each in documents)
-    return [Source(*terms, documents=count) for terms, count in sorted(found.items())]
 
 
 def combined_license(sources: Iterable[Source]) -> str:
@@ -147,97 +212,53 @@ def combined_license(sources: Iterable[Source]) -> str:
     return " AND ".join(f"({license})" if " OR " in license and len(licenses) > 1 else license for license in licenses)
 
 
-def prove(gguf: Path, inputs: Any, *, documents: Iterable[Document]) -> dict[str, Any]:
-    """Compare the F16 file in llama.cpp with the training model: token ids, and the likeliest next token.
-
-    Raises StageError where any token id differs on the validation documents, where a text does not start with exactly
-    one start of text, or where the likeliest token clearly differs in more than one place of a hundred: then tensors
-    are in the wrong place, and the model would talk fluent nonsense. Two tokens that are as likely but for ROUNDING may
-    change places.
-    """
-    import torch
-
-    from stages.training.model import load_model
-
-    encoding = load_encoding(inputs["tokenizer"])
-    model = load_model(inputs["finetune"])
-    texts = [document.text for document in documents]
-    with Runtime(gguf) as runtime:
-        compared = check_tokens(runtime, encoding, texts)
-        tokens = [encoding.bos_id, *encoding.encode("\n".join(texts))][: model.context_length]
-        theirs = torch.from_numpy(runtime.logits(tokens))
-    with torch.no_grad():
-        ours = model(torch.tensor([tokens]))[0]
-    agreement = float((theirs.argmax(-1) == ours.argmax(-1)).float().mean())
-    behind = ours.max(-1).values - ours.gather(1, theirs.argmax(-1, keepdim=True))[:, 0]
-    if float((behind > ROUNDING * ours.std(-1)).float().mean()) > 0.01:
-        raise StageError(
-            f"export: {gguf.name} in llama.cpp agrees with the trained model on {agreement:.1%} of tokens only"
-        )
-    return {
-        "tokens_compared": compared,
-        "top1_agreement_f16": round(agreement, 5),
-        "max_logit_difference_f16": round(float((theirs - ours).abs().max()), 5),
+def _write_texts(
+    context: Context,
+    config: ExportConfig,
+    chosen: str,
+    corpus: Corpus,
+    files: Mapping[str, Entry],
+    proof: Mapping[str, Any],
+) -> None:
+    inputs = context.inputs
+    shape = json.loads((inputs["finetune"] / "model.json").read_bytes())
+    fim = trained_with_gaps(inputs["tokenize"], load_encoding(inputs["tokenizer"]))
+    license_text = "Trained on:\n" + "".join(
+        f"- {source.name}: {source.terms}; {source.documents} documents\n" for source in corpus.sources
+    )
+    modelfile = Modelfile(
+        gguf=chosen,
+        context_length=shape["context_length"],
+        num_predict=config.num_predict,
+        temperature=config.temperature,
+        system=json.loads((inputs["tokenize"] / "meta.json").read_bytes())["system"],
+        license=license_text,
+        eos=json.loads((inputs["convert"] / "tokenizer_config.json").read_bytes())["eos_token"],
+        fim=fim,
+    )
+    texts = {
+        "Modelfile": modelfile.render(),
+        "LICENSE": license_text,
+        "README.md": card_of(
+            inputs, context.name, files, proof, chosen, corpus=corpus, fim=fim, differences=DIFFERENCES
+        ),
     }
-
-
-def check_tokens(runtime: Runtime, encoding: Encoding, texts: Iterable[str]) -> int:
-    """How many ids were compared between llama.cpp and the trainer's tokenizer; StageError where any differs."""
-    compared = 0
-    for text in texts:
-        ours = encoding.encode(text)
-        if ours != runtime.tokenize(text):
-            raise StageError(f"export: llama.cpp gives other token ids for {text[:60]!r}…")
-        if runtime.tokenize(text, add_special=True) != [encoding.bos_id, *ours]:
-            raise StageError(f"export: llama.cpp does not give {text[:60]!r}… the one start of text that training gave")
-        compared += len(ours)
-    return compared
-
-
-def publish(artifact: Path, name: str, exports: Path) -> str:
-    """Make `exports/<name>/` the same as the artifact, and return the command that takes it to Ollama."""
-    target = exports / name
-    if not _is_published(target, (artifact / SUMS).read_bytes()):
-        _replace(target, artifact)
-    return " ".join(create_command(name, target))
-
-
-def _replace(target: Path, artifact: Path) -> None:
-    exports, name = target.parent, target.name
-    exports.mkdir(parents=True, exist_ok=True)
-    fresh, old = exports / f".{name}.new", exports / f".{name}.old"
-    if old.exists() and not target.exists():
-        old.rename(target)  # a crash between the two renames below; what follows may fail, too
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    try:
-        shutil.copytree(artifact, fresh, ignore=shutil.ignore_patterns(MANIFEST))
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
-    if target.exists():
-        target.rename(old)
-    os.rename(fresh, target)  # noqa: PTH104
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _is_published(target: Path, wanted: bytes) -> bool:
-    try:
-        if (target / SUMS).read_bytes() != wanted:
-            return False
-        listed = [line.split("  ", 1) for line in wanted.decode().splitlines()]
-        return all(sha256_file(target / name) == digest for digest, name in listed)
-    except OSError:
-        return False
+    if found := notices(inputs["gather"], read_documents(inputs["clean"] / "train")):
+        texts["NOTICES.txt"] = found
+    for name, text in texts.items():
+        (context.out / name).write_text(text, encoding="utf-8", newline="\n")
+    write_sums(context.out)
 
 
 STAGE = Stage(
     name="export",
-    version=3,
+    version=4,
     module=__name__,
     run=run,
     sections={"export": ExportConfig},
     named=True,
     needs=("convert", "finetune", "tokenize", "tokenizer", "clean", "gather"),
     publish=publish,
+    fingerprint=fingerprint,
+    estimate=estimate,
 )

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import c_int8, c_int32, c_void_p
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -16,8 +17,48 @@ from numpy.typing import NDArray
 from stages.release.errors import ReleaseError
 from stages.release.llamacpp import Batch, checked_library, errors, reason
 
-BATCH = 512  # tokens per call of llama_decode: bounds the compute buffer, which holds logits for each of them
-F32 = 0  # ggml_type
+BATCH = 512  # tokens per call of llama_decode, fewer where so many rows of logits take more than
+ROOM = 1 << 23  # numbers
+SEQUENCES = 64  # per call; llama.cpp allows 256
+F32, F16 = 0, 1  # ggml_type
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of one of several windows of tokens."""
+
+    window: int
+    start: int
+    stop: int
+
+
+Step = tuple[Part, ...]  # what is read in one call
+
+
+def steps(lengths: Sequence[int], size: int) -> list[Step]:
+    """How windows of these lengths are read, at most `size` tokens at once.
+
+    A window that is longer is read alone, stretch by stretch; of the others as many together as there is room for, the
+    longest first.
+    """
+    cut: list[Step] = []
+    packed: list[list[int]] = []
+    for window in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        length = lengths[window]
+        if length > size:
+            cut += [(Part(window, at, min(at + size, length)),) for at in range(0, length, size)]
+            continue
+        fits = (
+            group
+            for group in packed
+            if sum(lengths[index] for index in group) + length <= size and len(group) < SEQUENCES
+        )
+        group = next(fits, None)
+        if group is None:
+            packed.append([window])
+        else:
+            group.append(window)
+    return cut + [tuple(Part(window, 0, lengths[window]) for window in group) for group in packed]
 
 
 class Runtime:
@@ -124,15 +165,37 @@ class Runtime:
 
         Raises ValueError for no ids, more than the context holds, or ids outside the vocabulary.
         """
-        self._check(ids)
         result = np.empty((len(ids), self.vocab_size), dtype=np.float32)
-        with self._context(len(ids)) as context:
-            for start in range(0, len(ids), BATCH):
-                part = ids[start : start + BATCH]
-                self._decode(context, part, every=True)
-                for row in range(len(part)):
-                    result[start + row] = self._row(context, row)
+        for step, rows in self.read([ids], exact=True):
+            result[step[0].start : step[0].stop] = rows
         return result
+
+    def read(
+        self, windows: Sequence[Sequence[int]], *, exact: bool = False
+    ) -> Iterator[tuple[Step, NDArray[np.float32]]]:
+        """Logits after each token of several windows, each from an empty context, step by step as `steps` has them.
+
+        The rows (tokens of the step, vocab_size) are llama.cpp's own memory: the next step writes over them. Unless
+        `exact`, the cache is float16 and attention is fused, which is what llama.cpp and Ollama do by themselves:
+        quicker, with errors of about 1e-3. Raises ValueError as `logits` does.
+        """
+        for ids in windows:
+            self._check(ids)
+        return self._read(windows, exact)
+
+    def _read(self, windows: Sequence[Sequence[int]], exact: bool) -> Iterator[tuple[Step, NDArray[np.float32]]]:
+        lengths = [len(ids) for ids in windows]
+        plan = steps(lengths, self.step_size)
+        together = max((sum(part.stop - part.start for part in step) for step in plan), default=1)
+        sequences = max(map(len, plan), default=1)
+        with self._context(max([together, *lengths]), sequences=sequences, exact=exact) as context:
+            for step in plan:
+                yield step, self._rows(context, [windows[part.window][part.start : part.stop] for part in step], step)
+
+    @property
+    def step_size(self) -> int:
+        """How many tokens are read at once."""
+        return max(32, min(BATCH, ROOM // self.vocab_size))
 
     def generate(
         self,
@@ -161,8 +224,8 @@ class Runtime:
         with self._context(self.context_length) as context:
             pending = prompt
             for _ in range(count):
-                for start in range(0, len(pending), BATCH):
-                    self._decode(context, pending[start : start + BATCH])
+                for start in range(0, len(pending), self.step_size):
+                    self._decode(context, pending[start : start + self.step_size])
                 token = chosen(self._row(context, -1))
                 if self.is_end_of_generation(token):
                     return
@@ -176,15 +239,17 @@ class Runtime:
             raise ValueError(f"token ids must be within 0..{self.vocab_size - 1}")
 
     @contextmanager
-    def _context(self, length: int) -> Iterator[int]:
+    def _context(self, length: int, *, sequences: int = 1, exact: bool = True) -> Iterator[int]:
         library = self._open()
         params = library.llama_context_default_params()
         params.n_ctx = length
-        params.n_batch = params.n_ubatch = BATCH
+        params.n_batch = params.n_ubatch = self.step_size
+        params.n_seq_max = sequences
+        params.kv_unified = True  # sequences share the room instead of each having as much as the longest needs
         params.n_threads = params.n_threads_batch = self._threads
-        # A float16 cache, and flash attention on any cache, would add errors of 1e-3 that are not the file's.
-        params.type_k = params.type_v = F32
-        params.flash_attn_type = 0
+        # A float16 cache, and flash attention on any cache, add errors of 1e-3 that are not the file's.
+        params.type_k = params.type_v = F32 if exact else F16
+        params.flash_attn_type = int(not exact)
         errors.clear()
         context = library.llama_init_from_model(self._model, params)
         if not context:
@@ -197,12 +262,36 @@ class Runtime:
                 self._contexts.remove(context)
                 library.llama_free(context)
 
-    def _decode(self, context: int, ids: Sequence[int], *, every: bool = False) -> None:
-        """Append `ids` to the context; given no positions, llama.cpp counts on by itself."""
-        library, count = self._open(), len(ids)
-        outputs = (c_int8 * count)(*(every or place == count - 1 for place in range(count)))
-        batch = Batch(n_tokens=count, token=(c_int32 * count)(*ids), logits=outputs)
-        code = library.llama_decode(context, batch)
+    def _rows(self, context: int, texts: Sequence[Sequence[int]], step: Step) -> NDArray[np.float32]:
+        """Read a step, each part as a sequence of its own, and give llama.cpp's rows of logits."""
+        library = self._open()
+        if step[0].start == 0:
+            library.llama_memory_clear(library.llama_get_memory(context), False)
+        count = sum(map(len, texts))
+        names = [(c_int32 * 1)(index) for index in range(len(texts))]
+        owners = [ctypes.addressof(name) for name, ids in zip(names, texts, strict=True) for _ in ids]
+        batch = Batch(
+            n_tokens=count,
+            token=(c_int32 * count)(*(token for ids in texts for token in ids)),
+            pos=(c_int32 * count)(*(place for part in step for place in range(part.start, part.stop))),
+            n_seq_id=(c_int32 * count)(*[1] * count),
+            seq_id=(c_void_p * count)(*owners),
+            logits=(c_int8 * count)(*[1] * count),
+        )
+        self._run(context, batch)
+        found = library.llama_get_logits(context)
+        if not found:
+            raise ReleaseError(f"no logits for a batch of {count} tokens: {reason()}")
+        return np.ctypeslib.as_array(found, shape=(count, self.vocab_size))
+
+    def _decode(self, context: int, ids: Sequence[int]) -> None:
+        """Append `ids` to the context, for logits after the last; llama.cpp counts positions on by itself."""
+        count = len(ids)
+        outputs = (c_int8 * count)(*(place == count - 1 for place in range(count)))
+        self._run(context, Batch(n_tokens=count, token=(c_int32 * count)(*ids), logits=outputs))
+
+    def _run(self, context: int, batch: Batch) -> None:
+        code = self._open().llama_decode(context, batch)
         if code:
             raise ReleaseError(f"llama_decode failed with {code}: {reason()}")
 
