@@ -194,7 +194,7 @@ def talk(*turns: str) -> Document:
     return Document(turns[0], conversation_text(messages), "pair", "a", turns[0], "MIT", {}, messages)
 
 
-def test_where_answers_end(tmp_path: Path) -> None:
+def test_where_answers_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that was taught two conversations by heart ends their answers; one of random weights does not."""
     talks = [talk("C", "def"), talk("A", "led", "B", "time")]
     for steps, ended in ((0, 0), (100, 3)):
@@ -215,6 +215,9 @@ def test_where_answers_end(tmp_path: Path) -> None:
             for place in [ends_of_turns(ids)[-1]]
         ]
         assert told["end_probability"] == pytest.approx(np.mean(chances), rel=0.02)
+    monkeypatch.setattr(proving.Runtime, "generate", lambda *given, **options: iter([7]))
+    with pytest.raises(ReleaseError, match=r"llama\.cpp goes on after the end of an answer"):
+        prove({}, made.root / "f16.gguf", made.inputs, tokens=TOKENS)
 
 
 def ends_of_turns(ids: list[int]) -> list[int]:

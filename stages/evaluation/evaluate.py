@@ -32,12 +32,9 @@ def run(context: Context) -> Metrics:
     release = context.inputs["export"]
     proof = json.loads((release / "proof.json").read_bytes())
     files = {name: release / figures["file"] for name, figures in proof["files"].items()}
-    scores = {"trained": proof["trained"], **proof["files"]}
+    scores = proof["files"]
     for name, found in scores.items():
-        context.say(
-            f"{name:<8} perplexity {found['perplexity']:.3f}, {found['bits_per_byte']:.3f} bits per byte "
-            f"in {found['tokens']:,} tokens"
-        )
+        context.say(f"{name:<8} perplexity {found['perplexity']:.3f}, {found['bits_per_byte']:.3f} bits per byte")
 
     speaker = "q4_k_m" if "q4_k_m" in files else min(files, key=lambda name: files[name].stat().st_size)
     system = json.loads((context.inputs["tokenize"] / "meta.json").read_bytes())["system"]

@@ -57,7 +57,7 @@ class ExportConfig(Section):
     quant: tuple[str, ...] = ("f16", "q8_0", "q4_k_m")
     fit: tuple[str, ...] = ()
     imatrix: Annotated[str, Field(min_length=1)] = "auto"
-    imatrix_tokens: Annotated[int, Field(ge=64)] = 16384
+    imatrix_tokens: Annotated[int, Field(ge=64)] = 8192
     proof_tokens: Annotated[int, Field(ge=64)] = 8192
     num_predict: Annotated[int, Field(ge=1)] = 256
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.2

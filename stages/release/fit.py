@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.console import size as told_size
+from pipeline.hardware import usable_cores
 from stages.release.errors import ReleaseError
 from stages.release.header import TensorInfo, nbytes, padded, read_header
-from stages.release.imatrix import Advance, Windows, half_the_cores, load_model, matrices
+from stages.release.imatrix import Advance, Windows, load_model, matrices, torch_threads
 from stages.release.llamacpp import quantize_rows
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def fisher(
         parameter.register_post_accumulate_grad_hook(adding(name))
     generator = torch.Generator().manual_seed(0)
     tokens = 0
-    with half_the_cores():
+    with torch_threads(max(1, usable_cores() // 2)):
         for batch in batches:
             likelihoods = torch.log_softmax(model(torch.tensor(batch), use_cache=False).logits.flatten(0, 1), dim=-1)
             if not likelihoods.isfinite().all():

@@ -6,7 +6,9 @@ llama.cpp's (github.com/ggml-org/llama.cpp, tools/imatrix): a GGUF with sums and
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,20 +59,27 @@ def collect(huggingface: Path, windows: Windows, advance: Advance = lambda share
     if not windows:
         raise ReleaseError(f"{huggingface}: no text to measure importance with")
     model, layout = load_model(huggingface), matrices(huggingface)
+    noted = threading.local()  # what the window has given that a thread is at
     sums: dict[str, torch.Tensor] = {}
 
     def noting(name: str) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], None]:
         def note(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            squares = inputs[0].detach().flatten(0, -2).double().square().sum(0)
-            sums[name] = squares + sums[name] if name in sums else squares
+            noted.squares[name] = inputs[0].detach().flatten(0, -2).double().square().sum(0)
 
         return note
 
+    def read(window: Sequence[int]) -> dict[str, torch.Tensor]:
+        noted.squares = {}
+        with torch.inference_mode():
+            model(torch.tensor([list(window)]), use_cache=False)
+        return dict(noted.squares)
+
     for name, module in _readers(model, layout).items():
         module.register_forward_pre_hook(noting(name))
-    with torch.inference_mode(), half_the_cores():
-        for window in windows:
-            model(torch.tensor([list(window)]), use_cache=False)
+    with torch_threads(1), ThreadPoolExecutor(usable_cores()) as pool:
+        for squares in pool.map(read, windows):  # in order, so that sums do not depend on who was first
+            for name, found in squares.items():
+                sums[name] = sums[name] + found if name in sums else found
             advance(1 / len(windows))
     for name, found in sums.items():
         if not found.isfinite().all():
@@ -131,15 +140,15 @@ def read_imatrix(path: Path) -> dict[str, NDArray[np.float32]]:
 
 
 @contextmanager
-def half_the_cores() -> Iterator[None]:
-    """Let torch use half of the cores: its threads wait for each other after every small matrix.
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads for one operation: they wait for each other after every small matrix.
 
     On two busy cores, two threads took twenty times as long as one.
     """
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(max(1, usable_cores() // 2))
+    torch.set_num_threads(count)
     try:
         yield
     finally:

@@ -22,7 +22,7 @@ from pipeline.errors import StageError, UsageError
 from pipeline.stage import ProgressBar
 from stages.release.recipe import Recipe, read_recipe
 from stages.tokens.chat import chat_parts, with_system
-from stages.tokens.interface import FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX
+from stages.tokens.encoding import FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX
 
 PORTS = {"http": 80, "https": 443}
 OLDEST = (0, 5, 5)  # the first version whose /api/create takes files and a template
