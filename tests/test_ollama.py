@@ -199,7 +199,9 @@ def streams(*lines: bytes, end: bool = True) -> Fault:
 
 
 @pytest.mark.parametrize(
-    "faults", [[reset], [hang_up], [says(500, b'{"error":"disk"}')], [reset, says(503, b"busy")]], ids=str
+    "faults",
+    [[reset], [hang_up], [says(500, b'{"error":"disk"}')], [reset, says(503, b"busy")]],
+    ids=["reset", "hung up", "refused", "reset, then busy"],
 )
 def test_an_upload_that_breaks_off_is_tried_again_from_its_start(
     fake: Ollama, release: Path, faults: list[Fault]

@@ -164,15 +164,12 @@ def estimate(sections: Mapping[str, Section]) -> list[str]:
         return []
     widths = {"d_model": shape.d_model, "n_heads x head_dim": shape.n_heads * shape.head_dim, "d_ff": shape.d_ff}
     quants = (*config.quant, *(("q4_k_m",) if config.fit else ()))
-    return [
-        f"{name} {widths[name]} makes rows that {_hindered(quants, name, widths[name])} cannot pack: their matrices "
-        f"become larger; the nearest that fits is {nearest}"
-        for name, nearest in awkward(widths, quants).items()
-    ]
-
-
-def _hindered(quants: Iterable[str], name: str, width: int) -> str:
-    return ", ".join(dict.fromkeys(quant for quant in quants if awkward({name: width}, [quant])))
+    nearest = awkward(widths, quants)
+    if not nearest:
+        return []
+    told = ", ".join(f"{name} {widths[name]} (nearest that fits: {better})" for name, better in nearest.items())
+    hindered = dict.fromkeys(quant for quant in quants if awkward(widths, [quant]))
+    return [f"warning: rows of {told} cannot have the types of {', '.join(hindered)}; their matrices become larger"]
 
 
 def fingerprint(sections: Mapping[str, Section], base: Path) -> Any:

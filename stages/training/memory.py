@@ -24,7 +24,6 @@ WANTED_TOKENS = {"cuda": 32_768, "cpu": 6_144}  # at most in a micro-batch: keep
 FEWEST_TOKENS = {"cuda": 2_048, "cpu": 512}  # with fewer, computing the activations twice costs less than small batches
 FRAGMENTS, FRAMEWORK = 1.06, 0.6e9  # on CUDA: what the allocator wastes; what the driver and the libraries take, bytes
 USABLE = 0.92  # of the memory that is free
-K_QUANT_ROW = 256
 
 PREFETCHED = 4  # steps whose batches wait or are at work
 MUON_BATCH = {"cpu": 2**22, "cuda": 2**26}  # values orthogonalised at once, as in muon.py
@@ -332,15 +331,4 @@ def describe(shape: ModelConfig, config: TrainingConfig, vocab_size: int, contex
     ]
     if planned.advice:
         lines.append(f"warning: this does not fit: {planned.advice}")
-    if shape.architecture == "microgpt":  # goes to no runtime
-        return lines
-    return lines + [f"warning: {line}" for line in quantisation_warnings(shape)]
-
-
-def quantisation_warnings(shape: ModelConfig) -> Iterator[str]:
-    """Which rows K-quants cannot take, so that those matrices get larger formats, and the nearest width they can."""
-    widths = {"d_model": shape.d_model, "d_ff": shape.d_ff, "n_heads · head_dim": shape.n_heads * shape.head_dim}
-    for name, width in widths.items():
-        if width % K_QUANT_ROW and not (name.startswith("n_heads") and width == shape.d_model):
-            nearest = max(round(width / K_QUANT_ROW), 1) * K_QUANT_ROW
-            yield f"{name} {width} is no multiple of {K_QUANT_ROW}, which K-quants need; nearest: {nearest}"
+    return lines
