@@ -135,7 +135,7 @@ def theirs(work: Path, converter: Path, tools: Path, threads: int) -> dict[str, 
 
 def write_text(work: Path, inputs: dict[str, Path], tokens: int) -> int:
     """The text of the proof as a file, and how many tokens it has."""
-    from stages.release.proof import validation_windows
+    from stages.release.windows import validation_windows
     from stages.tokens.encoding import load_encoding
 
     encoding = load_encoding(inputs["tokenizer"])

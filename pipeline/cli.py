@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json as jsonlib
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,7 +59,7 @@ def run(
     crew = launch.Crew(nproc)
     store = Store(ARTIFACTS)
     loaded = _load(store, config, profile, set_)
-    options = Options(from_, until, tuple(force or ()), changed_code)
+    options = Options(from_, until, tuple(force or ()), changed_code, typed=_typed())
     for command in Runner(ROAD, loaded, store, EXPORTS, options, crew).run():
         console.say(f"next: {command}", "bold green")
 
@@ -127,23 +129,31 @@ def export(
     _only_with("--create", create, {"--host": host, "--name": name, "--overwrite": overwrite})
     _only_with("--push USER/NAME", push, {"--public": public})
     store = Store(ARTIFACTS)
-    fits = [*_listed(fit), *(f"{bits}bpw" for bits in _listed(fit_bits))]
-    asked = {"export.quant": _listed(quant), "export.fit": fits}
-    override = [f"{key}=[{', '.join(values)}]" for key, values in asked.items() if values]
+    fits = [*_listed("--fit", fit), *(f"{bits}bpw" for bits in _listed("--fit-bits", fit_bits))]
+    asked = {"export.quant": _listed("--quant", quant), "export.fit": fits}
+    override = [f"{key}={jsonlib.dumps(values, ensure_ascii=False)}" for key, values in asked.items() if values]
     loaded = _load(store, config, profile, [*(set_ or ()), *override])
     release = EXPORTS / loaded.name
     if create:
         from stages.release import ollama
 
         ollama.ready(name or loaded.name, host)  # before hours of work
-    for command in Runner(ROAD, loaded, store, EXPORTS, Options(last="export")).run("export"):
+    options = Options(last="export", only=("convert", "export"), typed=_typed())
+    for command in Runner(ROAD, loaded, store, EXPORTS, options).run("export"):
         if not create:
             console.say(f"next: {command}", "bold green")
     if create:
         ollama.create(
-            name or loaded.name, release, host=host, overwrite=overwrite, say=console.say, progress=console.progress
+            name or loaded.name,
+            release,
+            host=host,
+            overwrite=overwrite,
+            say=console.say,
+            progress=console.progress,
+            typed=_typed(),
         )
-        console.say(f"next: ollama run {name or loaded.name}", "bold green")
+        place = f"OLLAMA_HOST={shlex.quote(host)} " if host else ""
+        console.say(f"next: {place}ollama run {name or loaded.name}", "bold green")
     if push:
         from stages.release.push import push as push_to_hub
 
@@ -283,9 +293,19 @@ def init(
     console.say(f"next: pipeline run --config {path}", "bold green")
 
 
-def _listed(given: list[str] | None) -> list[str]:
-    """The values of an option that is given several times, or once with commas."""
-    return [part.strip() for each in given or () for part in each.split(",") if part.strip()]
+def _typed() -> str:
+    """The command line, to be told in hints."""
+    return shlex.join(["pipeline", *sys.argv[1:]])
+
+
+def _listed(option: str, given: list[str] | None) -> list[str]:
+    """The values of an option that is given several times, or once with commas. Raises UsageError for no value."""
+    from pipeline.errors import UsageError
+
+    found = [[part.strip() for part in each.split(",") if part.strip()] for each in given or ()]
+    if not all(found):
+        raise UsageError(f"{option} is given without a value", hint="pipeline export --help")
+    return [part for parts in found for part in parts]
 
 
 def _only_with(option: str, given: object, others: dict[str, object]) -> None:
@@ -293,7 +313,7 @@ def _only_with(option: str, given: object, others: dict[str, object]) -> None:
     from pipeline.errors import UsageError
 
     if not given and (idle := [other for other, value in others.items() if value]):
-        raise UsageError(f"{', '.join(idle)} without {option}", hint=f"pipeline export {option} {' '.join(idle)}")
+        raise UsageError(f"{', '.join(idle)} without {option}", hint=f"{_typed()} {option}")
 
 
 def _load(store: Store, config: str | None, profile: str | None, overrides: list[str] | None) -> Config:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,11 @@ def load_config(
         if name == chosen:
             result = root, sections, merged_marks
     if errors:
-        raise ConfigError(list(dict.fromkeys(errors)), hint=f"pipeline validate --config {path}")
+        asked = ["--config", str(path), *([] if profile == "auto" else ["--profile", profile])]
+        asked += [word for override in overrides for word in ("--set", override)]
+        of_the_command = all(error.startswith("--set ") for error in errors)
+        hint = None if of_the_command else shlex.join(["pipeline", "validate", *asked])
+        raise ConfigError(list(dict.fromkeys(errors)), hint=hint)
 
     root, sections, used = result
     assert root is not None

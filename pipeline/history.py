@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.errors import UsageError
 from pipeline.provenance import code_digests
 from pipeline.stage import Road
-from pipeline.store import Artifact, Store
+from pipeline.store import Artifact, Store, canonical
 
 
 def newest_run(store: Store, command: str | None = None) -> dict[str, Any]:
@@ -110,6 +110,39 @@ def difference(before: Mapping[str, Artifact], after: Mapping[str, Artifact]) ->
                 if was.get(name) != now.get(name)
             ]
     return rows
+
+
+def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """In what two materials of a stage differ, in words; empty where in nothing."""
+    old, new = _flat(then), _flat(now)
+    found = []
+    for name in sorted(old.keys() | new.keys(), key=lambda name: (name != "version", name)):
+        before, after = old.get(name), new.get(name)
+        if before == after or name == "inputs":  # as one value: there are none, or there were none
+            continue
+        kind, _, rest = name.partition(".")
+        if kind == "config":
+            found.append(f"{rest} {_short(before)} → {_short(after)}")
+        elif kind == "inputs":
+            found.append(f"without {rest}" if after is None else f"{rest} {'changed' if before else 'is new'}")
+        elif kind == "sources":
+            found.append("source files changed")
+        else:
+            found.append(f"{name} {_short(before)} → {_short(after)}")
+    unique = list(dict.fromkeys(found))
+    more = f", and {len(unique) - 4} more" if len(unique) > 4 else ""
+    return ", ".join(unique[:4]) + more
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        return {k: v for key, part in value.items() for k, v in _flat(part, f"{prefix}.{key}".lstrip(".")).items()}
+    return {prefix: value}
+
+
+def _short(value: Any) -> str:
+    text = canonical(value).decode() if value is not None else "none"
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def flatten(value: Any, prefix: str) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any, Literal
 from pipeline import console, hardware
 from pipeline.config import Config
 from pipeline.errors import Interrupted, PipelineError, StageError, UsageError
+from pipeline.history import changes
 from pipeline.interrupts import Interrupts
 from pipeline.launch import Crew
 from pipeline.provenance import code_digests, git_state, package_versions
@@ -27,17 +30,25 @@ Action = Literal["reuse", "run", "resume"]
 
 @dataclass(frozen=True)
 class Options:
-    """How a run was asked for: the first and last stage, stages to rerun, and whether changed code counts."""
+    """How a run was asked for: the first and last stage, stages to rerun, and whether changed code counts.
+
+    Where `only` names stages, the others have to be up to date. `typed` is the command line, for hints.
+    """
 
     first: str | None = None
     last: str | None = None
     force: tuple[str, ...] = ()
     changed_code: bool = False
+    only: tuple[str, ...] = ()
+    typed: str = ""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What happens to one stage. `artifact` is the one reused; `note` is worth telling but changes nothing."""
+    """What happens to one stage. `artifact` is the one reused; `note` is worth telling but changes nothing.
+
+    One that is not `sure` is reused if what it reads comes out the same.
+    """
 
     stage: Stage
     action: Action
@@ -47,6 +58,7 @@ class Step:
     note: str = ""
     seconds: float | None = None
     size: int | None = None
+    sure: bool = True
 
 
 @dataclass(frozen=True)
@@ -127,8 +139,9 @@ class Runner:
             waiting = [name for name in self._needs(stage) if name in uncertain]
             if waiting:
                 uncertain.add(stage.name)
-                reason = f"after {', '.join(waiting)} (reused if their output comes out the same)"
-                yield Step(stage, "run", reason, **self._last_cost(stage))
+                own = self._own_changes(stage, made)
+                reason = own or f"after {', '.join(waiting)} (reused if their output comes out the same)"
+                yield Step(stage, "run", reason, **self._last_cost(stage), sure=bool(own))
                 continue
             step = self._decide(stage, made)
             if step.artifact:
@@ -178,6 +191,8 @@ class Runner:
         for stage in self.stages():
             interrupts.check()
             step = self._decide(stage, made)
+            if step.artifact is None and self.options.only and stage.name not in self.options.only:
+                raise self._stale()
             head = f"{stage.name:<10} {step.action:<7}"
             if step.artifact is not None:
                 made[stage.name] = step.artifact
@@ -251,7 +266,7 @@ class Runner:
 
     def _decision(self, stage: Stage, made: Mapping[str, Artifact]) -> Decision:
         sections = self._sections(stage)
-        inputs = {name: made[name] for name in self._needs(stage)}
+        inputs = {name: made[name] for name in self._needs(stage) if name in made}
         material: dict[str, Any] = {
             "stage": stage.name,
             "version": stage.version,
@@ -266,29 +281,33 @@ class Runner:
             material["sources"] = stage.fingerprint(sections, self.config.base)
         return Decision(stage, sections, material, inputs)
 
+    def _stale(self) -> StageError:
+        """What keeps the stages that may run from running."""
+        steps = [step for step in self.plan() if step.action != "reuse" and step.stage.name not in self.options.only]
+        told = "; ".join(f"{step.stage.name} {step.reason}" for step in steps if step.sure)
+        profile = ["--profile", self.config.profile] if self.config.profile else []
+        ours = tuple(f"{name}." for stage in self.road if stage.name in self.options.only for name in stage.sections)
+        overrides = [word for each in self.config.overrides if not each.startswith(ours) for word in ("--set", each)]
+        command = shlex.join(["pipeline", "run", "--config", str(self.config.path), *profile, *overrides])
+        first, last = self.options.only[0], self.options.only[-1]
+        return StageError(
+            f"the weights are not up to date: {told}",
+            hint=f"{command}  (with --from {first} --until {last}: the weights as they are)",
+        )
+
+    def _own_changes(self, stage: Stage, made: Mapping[str, Artifact]) -> str:
+        """What rules out every artifact of a stage, whatever it reads; empty where nothing does."""
+        own = {**self._decision(stage, made).material, "inputs": {}}
+        versions = reversed(self.store.versions(stage.name))
+        found = [changes({**version.manifest["material"], "inputs": {}}, own) for version in versions]
+        return found[0] if found and all(found) else ""
+
     def _why(self, decision: Decision) -> str:
         """What differs from the stage's newest artifact."""
         newest = self.store.newest(decision.stage.name)
         if newest is None:
             return "first time"
-        old, new = _flat(newest.manifest["material"]), _flat(decision.material)
-        changes = []
-        for name in sorted(old.keys() | new.keys()):
-            before, after = old.get(name), new.get(name)
-            if before == after or name == "inputs":  # as one value: there are none, or there were none
-                continue
-            kind, _, rest = name.partition(".")
-            if kind == "config":
-                changes.append(f"{rest} {_short(before)} → {_short(after)}")
-            elif kind == "inputs":
-                changes.append(f"without {rest}" if after is None else f"{rest} {'changed' if before else 'is new'}")
-            elif kind == "sources":
-                changes.append("source files changed")
-            else:
-                changes.append(f"{name} {_short(before)} → {_short(after)}")
-        unique = list(dict.fromkeys(changes))
-        more = f", and {len(unique) - 4} more" if len(unique) > 4 else ""
-        return (", ".join(unique[:4]) + more) or "earlier output is gone"
+        return changes(newest.manifest["material"], decision.material) or "earlier output is gone"
 
     def _changed_code(self, artifact: Artifact) -> str:
         stage = next(known for known in self.road if known.name == artifact.stage)
@@ -305,6 +324,7 @@ class Runner:
         key = decision.key
         started, began = _now(), time.monotonic()
         try:
+            self._clear(stage)
             out = self.store.begin(stage.name, key, resume=step.action == "resume")
             context = Context(
                 sections=decision.sections,
@@ -328,12 +348,21 @@ class Runner:
                     self.store.remove(replaced.path)
         except PipelineError as error:
             if error.hint is None and not isinstance(error, Interrupted):
-                error.hint = f"mend the cause, then: pipeline run --config {self.config.path}"
+                error.hint = f"mend the cause, then: {self._again}"
             raise
         except Exception as error:
             raise self._explained(stage, error) from error
+        finally:
+            self._clear(stage)
         console.say(f"{'':<10} done    {artifact.name}  {console.duration(seconds)}, {console.size(artifact.size)}")
         return artifact
+
+    def _clear(self, stage: Stage) -> None:
+        """Delete unfinished output that no other try goes on from."""
+        if not stage.resumable:
+            with suppress(OSError):
+                for folder in self.store.partials(stage.name):
+                    self.store.remove(folder)
 
     def _manifest(self, decision: Decision, metrics: Mapping[str, Any], started: str, seconds: float) -> dict[str, Any]:
         return {
@@ -351,8 +380,12 @@ class Runner:
             "code": code_digests(decision.stage),
         }
 
+    @property
+    def _again(self) -> str:
+        return self.options.typed or f"pipeline run --config {self.config.path}"
+
     def _explained(self, stage: Stage, error: Exception) -> StageError:
-        again = f"pipeline run --config {self.config.path}"
+        again = self._again
         free = hardware.free_bytes(self.store.root)
         full = isinstance(error, OSError) and error.errno in _DISK_FULL
         if full or free < 2**20 or "No space left" in str(error):
@@ -372,17 +405,6 @@ def say_left_out(names: Sequence[str]) -> None:
     """One short line about the stages that a run does without."""
     if names:
         console.say(f"left out, as nothing here needs it: {' '.join(names)}")
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, dict) and value:
-        return {k: v for key, part in value.items() for k, v in _flat(part, f"{prefix}.{key}".lstrip(".")).items()}
-    return {prefix: value}
-
-
-def _short(value: Any) -> str:
-    text = canonical(value).decode() if value is not None else "none"
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _now() -> str:

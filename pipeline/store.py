@@ -215,8 +215,9 @@ class Store:
         """Where the output for a key is written before it is committed."""
         return self.root / stage / f".partial-{key[:16]}"
 
-    def partials(self) -> list[Path]:
-        return sorted(self.root.glob("*/.partial-*"))
+    def partials(self, stage: str = "*") -> list[Path]:
+        """Unfinished output, of one stage or of all."""
+        return sorted(self.root.glob(f"{stage}/.partial-*"))
 
     def begin(self, stage: str, key: str, *, resume: bool) -> Path:
         """The folder to write into: emptied, unless an interrupted try is to be resumed."""

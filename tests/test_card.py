@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from test_convert import SYSTEM, make_release
 from test_markdown import HOSTILE
 
-from stages.release.card import card_of, hub_card, model_card, sentences
+from stages.release.card import SAME_TEXT, facts_of, hub_card, model_card, sentences
 from stages.release.facts import Corpus, Facts, Source
 from stages.release.markdown import line
 
@@ -172,14 +172,14 @@ def test_a_strangers_text_stays_text(text: str) -> None:
     source = Source(text, text, text, 5, 6)
     corpus = replace(CORPUS, sources=(source,), question=text or "?")
     manifests = {**MANIFESTS, "gather": {"metrics": {"without": {text: ""}}}}
-    facts = replace(FACTS, corpus=corpus, system=text, manifests=manifests, differences=[text])
+    facts = replace(FACTS, corpus=corpus, system=text, manifests=manifests)
     card = model_card(facts)
     assert ModelCard(card).data.license is not None
     shown = PARSER.render(body(card))
     allowed = {"h1", "h2", "h3", "p", "table", "thead", "tbody", "tr", "th", "td", "code", "pre", "ul", "li"}
     assert set(re.findall(r"<(\w+)", shown)) == allowed
     assert [line(text)] * 3 + ["5", "6"] in rows(card)
-    assert shown.count("<h2>") == model_card(replace(FACTS, differences=["x"])).count("\n## ")
+    assert shown.count("<h2>") == model_card(FACTS).count("\n## ")
     for program in blocks(card, "python"):
         compile(program, "card", "exec")
     for commands in blocks(card, "sh"):
@@ -198,24 +198,30 @@ def test_gaps_can_be_filled_where_it_was_trained() -> None:
     assert "fill-in-the-middle" in ModelCard(card).data.tags and "fills gaps in programs" in card
 
 
-def test_differences_to_the_converter_and_what_was_proven_are_listed() -> None:
-    facts = replace(
-        FACTS, proven=["Ids are equal."], notes=["Of *two* passes."], differences=["general.name is `tiny`"]
-    )
-    card = model_card(facts)
+def test_differences_to_the_converter_are_those_of_the_architecture_and_apart_from_what_was_proven() -> None:
+    card = model_card(replace(FACTS, proven=["Ids are equal."], notes=["Of *two* passes."]))
     assert "\n\nOf \\*two\\* passes.\n\n" in card
-    assert "- Ids are equal.\n" in card and "- general.name is \\`tiny\\`\n" in card
-    assert "## What was proven" not in model_card(FACTS)
+    proven, written = card.split("## What was proven")[1].split("## How the files are written")
+    assert "- Ids are equal.\n" in proven and "bit for bit" not in proven
+    assert "not for this release" in written and "- add\\_sep\\_token is false\n" in written
+    assert "rope.dimension" not in written and "vocab\\_size" not in written
+    for model, told, untold in (
+        ({"qk_norm": True}, "rope.dimension", "scores"), ({"architecture": "gpt2"}, "scores", "rope.dimension"),
+    ):  # fmt: skip
+        card = model_card(replace(FACTS, shape={**SHAPE, "model": {**SHAPE["model"], **model}}))
+        assert told in card and untold not in card and "## What was proven" not in card
 
 
 def test_what_the_proof_found_is_said_in_sentences() -> None:
     chat = {"conversations": 97, "stops": ["<eos>", "<|im_end|>"], "answers": 1204, "ended": 3}
-    proof = {"tokens_compared": 84590, "nasty_strings": 1266, "top1_agreement_f16": 0.99938, "chat": chat}
+    nasty = {"nasty_strings": 1266, "nasty_tokens_compared": 9021}
+    proof = {"tokens_compared": 84590, **nasty, "top1_agreement_f16": 0.99938, "chat": chat}
     ids, weights, templates, ends = sentences(proof | {"max_logit_difference_f16": 0.011})
-    assert "84,590 ids, of the documents held back and 1,266 strings made to tell tokenizers apart, are" in ids
+    assert "84,590 ids of the documents held back, and 9,021 of 1,266 strings made to tell tokenizers apart, are" in ids
     assert "99.94% of places; no logit differs by more than 0.011." in weights
     assert templates.endswith("An answer ends at `<eos>` or `<|im_end|>`.")
-    assert "where 1,204 answers" in ends and "likeliest token 3 times" in ends
+    assert "where 1,204 answers" in ends and ends.endswith("likeliest token 3 times.")
+    assert sentences({"chat": chat | {"stop_tested": True}})[-1].endswith("llama.cpp was asked to go on, and stopped.")
     assert sentences({}) == sentences({"chat": {"conversations": 0, "stops": []}}) == []
 
 
@@ -239,7 +245,7 @@ def test_the_program_for_transformers_runs(
     proof = {"tokens_compared": 123, "top1_agreement_f16": 0.99, "max_logit_difference_f16": 0.01}
     if kind == "docs":
         (tmp_path / "finetune/manifest.json").write_text(json.dumps({"metrics": {"steps": 0}}))
-    card = card_of(made.inputs, "tiny", FILES, proof, "tiny-f16.gguf")
+    card = model_card(facts_of(made.inputs, "tiny", FILES, proof, "tiny-f16.gguf"))
     (program,) = blocks(card, "python")
     assert (SYSTEM in program) == (kind == "pair") == ("Blink pin 1." in program and "apply_chat_template" in program)
     monkeypatch.chdir(tmp_path)
@@ -247,7 +253,7 @@ def test_the_program_for_transformers_runs(
     assert capsys.readouterr().out
     assert ["code", "MIT", "", "11"] in [
         row[:4] for row in rows(card)
-    ] and "Token ids: 123 ids, of the documents held back, are" in card
+    ] and "Token ids: 123 ids of the documents held back are" in card
     assert "`NOTICES.txt`" in card and "fill-in-the-middle" not in card
 
 
@@ -257,3 +263,14 @@ def test_on_the_hub_the_card_names_its_repository() -> None:
     assert 'folder = "ada/tiny"\n' in program and "huggingface" not in program
     assert "`huggingface/`" not in card and "`hf download ada/tiny --local-dir .`" in card
     assert card.split("\n# ")[0] == model_card(FACTS).split("\n# ")[0]
+    assert blocks(card, "sh")[:2] == ["ollama run hf.co/ada/tiny\n", blocks(model_card(FACTS), "sh")[0]]
+    plain = hub_card(model_card(replace(FACTS, corpus=replace(CORPUS, kinds={"code": 1}))), "ada/tiny")
+    assert "hf.co" not in plain and "hf download" in plain  # the chat template of the file is not for such a model
+
+
+def test_files_that_were_calibrated_on_the_text_that_measured_them_say_so(tmp_path: Path) -> None:
+    made = make_release(tmp_path, steps=0)
+    weighed = {"q4_k_m": {**FILES["q4_k_m"], "imatrix": True}}
+    for files, apart, told in ((weighed, "nothing", True), (weighed, "documents", False), (FILES, "nothing", False)):
+        facts = facts_of(made.inputs, "tiny", files, {"text": {"apart_from_calibration": apart}}, "x.gguf")
+        assert (SAME_TEXT in model_card(facts)) == told

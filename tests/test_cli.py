@@ -91,9 +91,11 @@ def test_the_installed_command_is_this_one(tmp_path: Path) -> None:
         (["init", "toy"], "error: toy.yaml is there already"),
         (
             ["export", "--name", "a", "--overwrite"],
-            "error: --name, --overwrite without --create\nhint: pipeline export ",
+            "error: --name, --overwrite without --create\nhint: pipeline export --name a --overwrite --create\n",
         ),
-        (["export", "--host", "box"], "error: --host without --create"),
+        (["export", "--host", "box"], "error: --host without --create\nhint: pipeline export --host box --create\n"),
+        (["export", "--quant", ""], "error: --quant is given without a value"),
+        (["export", "--fit", "8MB", "--fit", ","], "error: --fit is given without a value"),
         (["export", "--public"], "error: --public without --push USER/NAME"),
     ],
 )
@@ -113,6 +115,10 @@ def test_every_error_of_a_config_is_a_line_with_its_place_and_a_hint_follows(com
         "hint: pipeline validate --config toy.yaml",
     ]
     assert not (toy.folder / "artifacts").exists()
+    told = command("run", "-c", "toy", "--set", "page.title=a b").err
+    assert told.endswith("\nhint: pipeline validate --config toy.yaml --set 'page.title=a b'\n")
+    toy.write_config("name: toy\n")
+    assert "hint" not in command("run", "-c", "toy", "--set", "count.stps=3").err
 
 
 def test_a_run_says_what_it_does_and_ends_with_the_next_command(command: Command, toy: Toy) -> None:
@@ -187,11 +193,11 @@ def test_a_failing_stage_exits_with_1_and_no_trace(command: Command, toy: Toy, m
         raise RuntimeError("boom [bold]")
 
     toy.replace("count", fail)
-    answer = command("run", "-c", "toy")
+    answer = command("run", "-c", "toy", "--set", "page.title=a b")
     assert answer.code == 1
     assert answer.err.splitlines()[-2:] == [
         "error: count: RuntimeError: boom [bold]",
-        "hint: PIPELINE_DEBUG=1 pipeline run --config toy.yaml  shows the trace",
+        "hint: PIPELINE_DEBUG=1 pipeline run -c toy --set 'page.title=a b'  shows the trace",
     ]
     monkeypatch.setenv("PIPELINE_DEBUG", "1")
     with pytest.raises(Exception, match="boom") as caught:
@@ -305,7 +311,8 @@ class Release:
         self.did.append(("run", first))
         return ["ollama create tiny -f exports/tiny/Modelfile"]
 
-    def create(self, name: str, folder: Path, *, host: str | None, overwrite: bool, **_: object) -> None:
+    def create(self, name: str, folder: Path, *, host: str | None, overwrite: bool, typed: str, **_: object) -> None:
+        self.typed = typed
         self.did.append(("create", name, folder, host, overwrite))
 
 
@@ -313,10 +320,10 @@ class Release:
     ("arguments", "did"),
     [
         ([], [[]]),
-        (["--quant", "q8_0, q4_k_m", "--quant", "f16"], [["export.quant=[q8_0, q4_k_m, f16]"]]),
+        (["--quant", "q8_0, q4_k_m", "--quant", "f16"], [['export.quant=["q8_0", "q4_k_m", "f16"]']]),
         (
-            ["--fit", "12MB,0.5MiB", "--fit-bits", "4.5", "--set", "export.temperature=1"],
-            [["export.temperature=1", "export.fit=[12MB, 0.5MiB, 4.5bpw]"]],
+            ["--fit", "3000000,a[", "--fit-bits", "4.5", "--set", "export.temperature=1"],
+            [["export.temperature=1", 'export.fit=["3000000", "a[", "4.5bpw"]']],
         ),
     ],
 )
@@ -346,7 +353,8 @@ def test_a_release_is_handed_on_where_that_was_asked_and_ollama_is_looked_for_fi
     answer = command(
         "export", "--create", "--host", "box", "--name", "a:b", "--overwrite", "--push", "me/t", "--public"
     )
-    assert answer.code == 0 and "next: ollama run a:b" in answer.err
+    assert release.typed.startswith("pipeline export --create --host box --name a:b ")
+    assert answer.code == 0 and "next: OLLAMA_HOST=box ollama run a:b\n" in answer.err
     assert release.did[1::2] == [("ready", "a:b", "box"), ("create", "a:b", folder, "box", True)]
     assert release.did[4] == ("push", folder, "me/t", False)
 

@@ -1,4 +1,4 @@
-"""Evaluation: the figures of a release against transformers, and what its smallest file answers."""
+"""Evaluation: the figures of a release against transformers, and what the file of its Modelfile answers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_scores_are_those_of_the_proof_and_near_transformers(tiny: TinyRelease, 
 
     model = AutoModelForCausalLM.from_pretrained(tiny.root / "convert", dtype=torch.float32).eval()
     total = tokens = size = 0.0
-    for document in sorted(corpus(12)[10:12], key=lambda each: each.id):
+    for document in sorted(corpus(12)[10:12], key=lambda each: each.id)[:1]:  # the other is there to calibrate with
         ids = [*tiny.encoding.encode(document.text), 2]
         size += len(document.text.encode())
         for at in range(0, len(ids), CONTEXT):
@@ -63,7 +63,7 @@ def test_scores_are_those_of_the_proof_and_near_transformers(tiny: TinyRelease, 
         assert any(line.startswith(f"{name} ") and told in line for line in run.said)
 
 
-def test_the_smallest_file_answers_every_prompt(tiny: TinyRelease, run: StageRun) -> None:
+def test_the_file_that_the_modelfile_takes_answers_every_prompt(tiny: TinyRelease, run: StageRun) -> None:
     written = json.loads((run.out / "evaluation.json").read_text())
     assert run.metrics["answered_by"] == "q8_0" and written["scores"] == run.metrics["scores"]
     assert [each["prompt"] for each in written["answers"]] == SETTINGS["prompts"]

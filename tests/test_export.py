@@ -86,7 +86,7 @@ def test_the_modelfile_names_the_best_small_file_and_the_system_message_of_finet
     told = commands((release.out / "Modelfile").read_text())
     values = dict(told)
     assert values["FROM"] == "./tiny-q4_k_m.gguf" and release.metrics["modelfile"] == "tiny-q4_k_m.gguf"
-    assert (values["num_ctx"], values["num_predict"], values["temperature"]) == (str(CONTEXT), "99", "0.5")
+    assert (values["num_ctx"], values["num_predict"], values["temperature"]) == (str(CONTEXT), str(CONTEXT), "0.5")
     assert values["SYSTEM"] == SYSTEM
     assert values["LICENSE"] == (release.out / "LICENSE").read_text() == "Trained on:\n- code: MIT; 11 documents\n"
     assert "| `code` | MIT |  | 11 |" in (release.out / "README.md").read_text()
@@ -135,7 +135,8 @@ def test_every_architecture_goes_all_the_way_with_every_tokenizer(tmp_path: Path
     made.convert()
     run = exported(made, made.root / "export", quant=["f16", "q4_k_m"])
     encoding, folder = made.encoding, run.out
-    assert not run.warned and run.metrics["files"]["q4_k_m"]["fallbacks"] == {}
+    assert [line.split(" on ")[0] for line in run.warned] == ["the files were compared"]  # so little text
+    assert run.metrics["files"]["q4_k_m"]["fallbacks"] == {}
     assert gguf_fields(folder / "tiny-q4_k_m.gguf")["general.architecture"] == architecture
     ids = [encoding.bos_id, *encoding.encode(program(11))][:CONTEXT]
     theirs = logits_of(folder / "huggingface", ids)
@@ -160,6 +161,19 @@ def test_every_architecture_goes_all_the_way_with_every_tokenizer(tmp_path: Path
     told = commands((folder / "Modelfile").read_text())
     assert [value for name, value in told if name == "stop"][-1] == ("<|endoftext|>" if kind == "gpt2" else "<eos>")
     assert f"| architecture | {NAMES[architecture]} |" in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("finetuned", [False, True])
+def test_a_model_that_was_not_finetuned_gets_texts_in_ollama_and_in_its_card(
+    tiny: TinyRelease, tmp_path: Path, finetuned: bool
+) -> None:
+    copy = tiny.copy(tmp_path / "copy")
+    if not finetuned:
+        (copy.root / "finetune/manifest.json").write_text(json.dumps({"metrics": {"steps": 0}}))
+    run = exported(copy, tmp_path / "out", quant=["q8_0"])
+    told, card = dict(commands((run.out / "Modelfile").read_text())), (run.out / "README.md").read_text()
+    assert (told["TEMPLATE"] != "{{ .Prompt }}") == ("SYSTEM" in told) == finetuned
+    assert ("answers questions" in card) == ("llama-cli" in card) == finetuned
 
 
 def test_tensors_that_fall_back_are_told(release: StageRun) -> None:
@@ -249,6 +263,16 @@ def test_a_release_fits_a_size_and_is_calibrated_on_other_text_than_it_is_proven
     assert dict(commands((run.out / "Modelfile").read_text()))["FROM"] == f"./{entry['file']}"
     assert run.metrics["proof"]["text"]["apart_from_calibration"] in ("documents", "windows")
     assert f"`{entry['file']}`" in (run.out / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("fit", "told"), [("1KB", "no mix fits into"), ("30bpw", "more than the F16 file takes")])
+def test_a_size_that_cannot_be_is_refused_before_anything_is_measured(
+    tiny: TinyRelease, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fit: str, told: str
+) -> None:
+    monkeypatch.setattr(export, "measured_importance", lambda *_: pytest.fail("measured"))
+    with pytest.raises(StageError, match=f"^export: .*{told}") as caught:
+        exported(tiny, tmp_path / "out", fit=[fit])
+    assert str(caught.value.hint).startswith("pipeline export --")
 
 
 def test_an_importance_matrix_can_be_given_and_its_content_counts(tiny: TinyRelease, release: StageRun) -> None:

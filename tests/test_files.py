@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,15 @@ from stages.release.files import (
     IMATRIX,
     NONE,
     Model,
+    check_sizes,
     checked_size,
+    given_importance,
     measured_importance,
-    read_importance,
     write_fits,
     write_named,
 )
 from stages.release.gguf import GgufMetadata, write_gguf
+from stages.release.imatrix import Squares, matrices, write_imatrix
 
 WINDOWS = [[1, *(int(token) for token in np.random.default_rng(seed).integers(6, 40, 20))] for seed in range(6)]
 
@@ -47,7 +51,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 def test_the_importance_goes_into_the_release_and_into_what_coarse_files_say(model: Model) -> None:
     importance = measured_importance(model, lambda share: None)
-    assert read_importance(model.base.with_name(IMATRIX)).columns.keys() == importance.columns.keys()
+    assert given_importance(model, model.base.with_name(IMATRIX)).columns.keys() == importance.columns.keys()
     with_it, without = write_named(model, "q4_k_m", importance), write_named(model, "q6_k", importance)
     assert (with_it["imatrix"], without["imatrix"]) == (True, False)
     keys, _ = read(model.file("q4_k_m"))
@@ -57,6 +61,23 @@ def test_the_importance_goes_into_the_release_and_into_what_coarse_files_say(mod
     weighed = model.file("q4_k_m").read_bytes()
     write_named(model, "q4_k_m", NONE)
     assert model.file("q4_k_m").read_bytes() != weighed
+
+
+@pytest.mark.parametrize(
+    ("only", "columns", "message"),
+    [
+        ("blk.7.ffn_up.weight", 256, r"it says nothing of blk\.0\.\w+\.weight and 13 more matrices"),
+        ("", 128, r"128 columns of [\w.]+, here \d+"),
+    ],
+)
+def test_an_importance_matrix_of_another_model_is_refused(
+    model: Model, tmp_path: Path, only: str, columns: int, message: str
+) -> None:
+    names = [only] if only else list(matrices(model.huggingface))
+    sums = {name: np.ones(columns, dtype=np.float32) for name in names}
+    write_imatrix(tmp_path / "other.gguf", Squares(sums, 9, 1, 9), dataset="x")
+    with pytest.raises(ReleaseError, match=r"other\.gguf is of another model: " + message):
+        given_importance(model, tmp_path / "other.gguf")
 
 
 def test_f32_and_bf16_are_of_the_trained_weights(model: Model) -> None:
@@ -103,15 +124,49 @@ def test_a_size_that_nothing_fits_is_refused(model: Model) -> None:
         list(write_fits(model, ["1kb"], NONE, lambda share: None))
 
 
-@pytest.mark.parametrize(("text", "size"), [("12MB", "12mb"), ("1.5 GiB", "1.5gib"), ("4.5BPW", "4.5bpw")])
+@pytest.mark.parametrize(
+    ("size", "message", "hint"),
+    [
+        ("1kb", r"export: no mix fits into .*the smallest takes \d+ bytes", "export --fit "),
+        ("1bpw", r"export: no mix fits into .*the smallest takes \d+ bytes", "export --fit "),
+        ("1gb", r"export: .* \(1gb\) is more than the F16 file takes, ", "export --quant f16"),
+        ("32bpw", r"export: .* \(32bpw\) is more than the F16 file takes, ", "export --quant f16"),
+    ],
+)
+def test_a_size_that_no_file_can_have_is_refused_by_shapes_alone(
+    model: Model, size: str, message: str, hint: str
+) -> None:
+    blind = dataclasses.replace(model, windows=())
+    check_sizes(blind, ["8bpw", f"{model.base.stat().st_size}"])
+    with pytest.raises(ReleaseError, match=message) as caught:
+        check_sizes(blind, ["8bpw", size])
+    assert hint in str(caught.value.hint)
+    if match := re.search(r"--fit (\w+)", str(caught.value.hint)):
+        check_sizes(blind, [checked_size(match[1])])
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("12MB", "12mb"), ("1.5 GiB", "1.5gib"), ("4.5BPW", "4.5bpw"), ("5.0bpw", "5bpw"), ("0012.50MB", "12.5mb"),
+        (f"12.{'0' * 280}MB", "12mb"), ("12345678.9kB", "12345678.9kb"), ("123456789012", "123456789012"),
+    ],
+)  # fmt: skip
 def test_sizes_are_read(text: str, size: str) -> None:
     assert checked_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "12", "MB", "-3MB", "4.5 bits", "1e6", "../x"])
+@pytest.mark.parametrize("text", ["", "12", "MB", "-3MB", "4.5 bits", "1e6", "../x", "0.00000001GB"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     if text == "12":  # bytes
         assert checked_size(text) == "12"
         return
     with pytest.raises(ValueError, match="neither a size such as 12MB nor bits per weight"):
         checked_size(text)
+
+
+@pytest.mark.parametrize("text", ["0bpw", "0.5bpw", "33bpw", "9" * 35 + "bpw", "9" * 280 + "bpw", "9" * 400 + "bpw"])
+def test_bits_that_no_weight_has_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="bits per weight are from 1 to 32") as caught:
+        checked_size(text)
+    assert len(str(caught.value)) < 100

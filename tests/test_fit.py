@@ -21,7 +21,7 @@ from test_gguf import edit_weights
 from stages.release import fit as module
 from stages.release.architectures import Tensor
 from stages.release.errors import ReleaseError
-from stages.release.fit import Costs, Fitted, Option, fisher, fit, knapsack, measure, parse_size
+from stages.release.fit import Costs, Fitted, Option, fisher, knapsack, measure, parse_size, unmeasured
 from stages.release.imatrix import collect, load_model, matrices
 from stages.release.quantize import quantize
 
@@ -216,6 +216,11 @@ def test_too_small_a_budget_names_the_smallest_size(wide: Wide) -> None:
     assert set(wide.costs.fit(smallest).types.values()) == {"Q2_K"}
     with pytest.raises(ReleaseError):
         wide.costs.fit(smallest - 1)
+    named = re.fullmatch(r"pipeline export --fit (\d+kB)", str(caught.value.hint))
+    assert named and smallest <= parse_size(named[1]) <= smallest + 2000
+    with pytest.raises(ReleaseError) as told:
+        unmeasured(wide.folder, wide.base).check(10_000)
+    assert str(told.value) == str(caught.value)
 
 
 def test_measuring_again_gives_the_same_and_says_how_far_it_is(wide: Wide) -> None:
@@ -228,8 +233,8 @@ def test_measuring_again_gives_the_same_and_says_how_far_it_is(wide: Wide) -> No
 def test_rows_that_no_k_quant_holds_take_types_of_smaller_blocks(name: str, tmp_path: Path) -> None:
     make_model(tmp_path, name, **({"n_inner": 100} if name == "gpt2" else {"intermediate_size": 100}))
     base, windows = written(tmp_path, "f16"), draw_windows(4, 20)
-    budget = measure(tmp_path, base, windows).budget(13)  # vectors stay float32, and are many here
-    fitted = fit(tmp_path, base, budget, windows)
+    costs = measure(tmp_path, base, windows)
+    fitted = costs.fit(costs.budget(13))  # vectors stay float32, and are many here
     quantize(base, tmp_path / "fitted.gguf", "q4_k_m", types=fitted.types)
     assert (tmp_path / "fitted.gguf").stat().st_size == fitted.size
     assert {kind for name, kind in fitted.types.items() if "ffn_down" in name} == {"F16"}
@@ -261,7 +266,10 @@ def test_sizes_are_read(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "MB", "12 parsecs", "-3MB", "1e6", "4.5bpw", "0MB", "12MBB", "1,5GB", "inf"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "MB", "12 parsecs", "-3MB", "1e6", "4.5bpw", "0MB", "12MBB", "1,5GB", "inf", "9" * 400, "9" * 30 + "MB"],
+)
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no size such as 12MB"):
         parse_size(text)

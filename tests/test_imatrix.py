@@ -19,7 +19,7 @@ from test_gguf import TinyLlama, edit_weights, make_llama, read_fields, read_ten
 
 from stages.release.architectures import read_config, tensors
 from stages.release.errors import ReleaseError
-from stages.release.imatrix import Importance, collect, read_imatrix, write_imatrix
+from stages.release.imatrix import Squares, collect, read_imatrix, write_imatrix
 from stages.release.quantize import quantize
 from stages.release.runtime import Runtime
 
@@ -41,7 +41,7 @@ def file(tmp_path: Path) -> Path:
         "output.weight": np.array([2.0, 0.5], dtype=np.float32),
         "blk.0.ffn_up.weight": np.ones(3, dtype=np.float32),
     }
-    write_imatrix(tmp_path / "imatrix.gguf", Importance(sums, tokens=7, windows=2, longest=4), dataset="some text")
+    write_imatrix(tmp_path / "imatrix.gguf", Squares(sums, tokens=7, windows=2, longest=4), dataset="some text")
     return tmp_path / "imatrix.gguf"
 
 
@@ -119,7 +119,7 @@ def test_means_are_read_as_single_precision_divides_them(file: Path) -> None:
 
 def test_a_matrix_that_saw_nothing_weighs_its_columns_alike(tmp_path: Path) -> None:
     sums = {"output.weight": np.zeros(2, dtype=np.float32)}
-    write_imatrix(tmp_path / "i.gguf", Importance(sums, tokens=0, windows=0, longest=0), dataset="none")
+    write_imatrix(tmp_path / "i.gguf", Squares(sums, tokens=0, windows=0, longest=0), dataset="none")
     assert read_imatrix(tmp_path / "i.gguf")["output.weight"].tolist() == [1, 1]
 
 

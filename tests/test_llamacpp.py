@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from test_gguf import TinyLlama, make_llama, train_tokenizer
 
+from pipeline.errors import StageError
 from stages.release import llamacpp as module
 from stages.release.llamacpp import RuntimeUnavailable, quantize_rows
 from stages.release.runtime import Runtime
@@ -32,8 +33,9 @@ def fresh_library() -> Iterator[None]:
 
 def test_a_missing_wheel_is_named(tiny: TinyLlama, fresh_library: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(RuntimeUnavailable, match="pip install xllamacpp"):
+    with pytest.raises(RuntimeUnavailable, match=r"llama\.cpp is missing") as caught:
         Runtime(tiny.write("f32"))
+    assert isinstance(caught.value, StageError) and caught.value.hint == "pip install xllamacpp"
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,20 @@ def test_a_text_ends_at_the_token_that_ends_it_for_this_tokenizer() -> None:
     assert [value for name, value in found if name == "stop"] == ["<|im_end|>", "<|im_start|>", "<|endoftext|>"]
 
 
+def test_a_model_that_was_taught_no_conversation_gets_texts_as_they_are() -> None:
+    told = replace(MODELFILE, answers=False)
+    names = [name for name, _ in commands(told.render())]
+    assert ("TEMPLATE", "{{ .Prompt }}") in commands(told.render()) and "SYSTEM" not in names
+    assert names.count("stop") == 1 and "im_start" not in told.render() + replace(told, fim=True).render()
+    gaps = replace(told, fim=True).template
+    assert ollama_template.render(gaps, messages=[{"role": "user", "content": "x = "}]) == "x = "
+    assert ollama_template.render(gaps, prompt="a", suffix="b") == "<fim_prefix>a<fim_suffix>b<fim_middle>"
+
+
+def test_no_more_is_asked_for_than_fits() -> None:
+    assert ("num_predict", "64") in commands(replace(MODELFILE, context_length=64, num_predict=256).render())
+
+
 def test_no_system_message_is_no_line() -> None:
     text = Modelfile("a.gguf", 8, 1, 0.0, "", "MIT").render()
     assert "SYSTEM" not in text and ("temperature", "0") in commands(text)

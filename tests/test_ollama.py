@@ -149,7 +149,7 @@ def test_another_model_of_that_name_is_replaced_only_if_told_so(
     with pytest.raises(OllamaError, match=f"has a model tiny with other {different}; it was left as it is") as caught:
         register(release)
     assert fake.models["tiny:latest"] == before
-    assert caught.value.hint and "--overwrite" in caught.value.hint and "--name" in caught.value.hint
+    assert caught.value.hint and caught.value.hint.startswith("pipeline export --create --overwrite  replaces it; ")
     register(release, "tiny:other")
     register(release, overwrite=True)
     assert fake.models["tiny:latest"] == fake.models["tiny:other"] != before
@@ -318,6 +318,12 @@ def test_a_wrong_template_is_noticed_by_the_tokens_it_makes(
         match=f"tiny at {fake.url} reads {what} through the template as [0-9]+ tokens, not as the [0-9]+ of",
     ):
         register(release)
+
+
+def test_a_model_that_was_taught_no_conversation_is_asked_a_text(fake: Ollama, release: Path) -> None:
+    write_modelfile(release, replace(MODELFILE, answers=False))
+    assert register(release).said[-1].startswith("tiny answers, and reads a text as the ")
+    assert fake.prompts[:2] == [ollama.QUESTION] * 2 and len(fake.prompts) == 3
 
 
 def test_a_runtime_that_adds_no_start_of_text_is_noticed(fake: Ollama, release: Path, gguf: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from stages.release.architectures import pair_rows
 from stages.release.errors import ReleaseError
 from stages.release.gguf import GgufMetadata, write_gguf
 from stages.release.nasty import nasty_strings
-from stages.release.proof import prove, validation_windows
+from stages.release.proof import prove
 from stages.release.quantize import quantize
+from stages.release.windows import validation_windows
 from stages.tokens.chat import answered
 from stages.training.model import load_model, save_model
 
@@ -187,6 +189,35 @@ def test_the_same_again_without_f16_among_the_files(
     assert sum(shares) == pytest.approx(1) and min(shares) > 0 and torch.get_num_threads() == threads
 
 
+def test_no_runtime_is_used_by_two_threads(
+    tiny: TinyRelease, files: dict[str, Path], base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users: dict[int, set[int]] = {}
+    for name in ("tokenize", "read", "generate", "is_end_of_generation"):
+        asked = getattr(proving.Runtime, name)
+
+        def spied(self: Any, *given: Any, asked: Any = asked, **options: Any) -> Any:
+            users.setdefault(id(self), set()).add(threading.get_ident())
+            return asked(self, *given, **options)
+
+        monkeypatch.setattr(proving.Runtime, name, spied)
+    prove(files, base, tiny.inputs, tokens=TOKENS)
+    assert len(users) == 1 + len(files) and all(len(threads) == 1 for threads in users.values())
+
+
+def test_other_token_ids_are_told_before_everything_is_measured(
+    tiny: TinyRelease, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def differ(*given: Any) -> None:
+        raise ReleaseError("other token ids")
+
+    monkeypatch.setattr(proving, "_check_text", differ)
+    shares: list[float] = []
+    with pytest.raises(ReleaseError, match="other token ids"):
+        prove({}, base, tiny.inputs, tokens=TOKENS, advance=shares.append)
+    assert not shares
+
+
 def talk(*turns: str) -> Document:
     """A conversation of the user and the assistant in turn."""
     roles = ("user", "assistant") * len(turns)
@@ -215,6 +246,7 @@ def test_where_answers_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             for place in [ends_of_turns(ids)[-1]]
         ]
         assert told["end_probability"] == pytest.approx(np.mean(chances), rel=0.02)
+        assert told["stop_tested"] == (steps > 0)
     monkeypatch.setattr(proving.Runtime, "generate", lambda *given, **options: iter([7]))
     with pytest.raises(ReleaseError, match=r"llama\.cpp goes on after the end of an answer"):
         prove({}, made.root / "f16.gguf", made.inputs, tokens=TOKENS)

@@ -31,7 +31,7 @@ SHARED = {
     "stages.corpus.documents",
     "stages.tokens.encoding", "stages.tokens.chat", "stages.tokens.fim", "stages.tokens.words",
     "stages.training.model", "stages.training.networks.network", "stages.training.shape", "stages.training.huggingface",
-    "stages.release.runtime",
+    "stages.release.runtime", "stages.release.modelfile",
 }  # fmt: skip
 
 
@@ -321,6 +321,12 @@ def check_the_export_command(tiny: Project) -> None:
     )
     told = tiny.pipeline("export", "--quant", "q4_k_m,int3", "--config", "tiny.yaml", code=2)
     assert "unknown quantisation int3; known: f32, f16, bf16, q8_0, q6_k, q5_k_m, q5_k_s" in told
+    next((tiny.folder / "code").glob("*.py")).touch()
+    told = tiny.pipeline("export", "--quant", "q4_k_m", "--config", "tiny.yaml", code=1)
+    assert told.endswith(
+        "error: the weights are not up to date: gather source files changed\n"
+        "hint: pipeline run --config tiny.yaml  (with --from convert --until export: the weights as they are)\n"
+    )
     assert files_below(exports) == before
 
 

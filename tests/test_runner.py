@@ -118,6 +118,46 @@ def test_a_higher_version_of_a_stage_reruns_it(toy: Toy) -> None:
     assert toy.run() == {"words": "reuse", "count": "run", "page": "reuse"}
 
 
+def raised(toy: Toy, name: str) -> None:
+    toy.road = tuple(Stage(**{**vars(s), "version": s.version + 1}) if s.name == name else s for s in toy.road)
+
+
+def test_what_surely_reruns_a_stage_is_told_below_one_that_may_come_out_the_same(toy: Toy) -> None:
+    toy.run()
+    (toy.folder / "sources" / "a.txt").write_text("the  QUICK\nbrown fox")
+    raised(toy, "count")
+    waiting = "after count (reused if their output comes out the same)"
+    assert [(s.reason, s.sure) for s in toy.plan().values()] == [
+        ("source files changed", True),
+        ("version 1 → 2", True),
+        (waiting, False),
+    ]
+    assert toy.plan("count.steps=6")["count"].reason == "version 1 → 2, count.steps 5 → 6"
+    assert toy.run() == {"words": "run", "count": "run", "page": "reuse"}
+    os.utime(toy.folder / "sources" / "a.txt", (1, 1))
+    assert toy.plan()["count"].reason == "after words (reused if their output comes out the same)"
+    assert toy.plan("page.title=Hi")["page"].reason == 'page.title "Words" → "Hi"'
+
+
+def test_a_run_of_some_stages_refuses_where_another_would_run(toy: Toy) -> None:
+    toy.run("count.steps=6")
+    assert toy.run("count.steps=6", "page.title=Hi", only=("page",)) == {**REUSED, "page": "run"}
+    (toy.folder / "sources" / "a.txt").write_text("the quick red fox")
+    raised(toy, "count")
+    before = tree(toy.store.root / "words")
+    with pytest.raises(StageError) as caught:
+        toy.run("count.steps=6", "words.folder=./sources", "page.title=a b", only=("page",))
+    assert str(caught.value) == (
+        'the weights are not up to date: words words.folder "sources" → "./sources", source files changed; '
+        "count version 1 → 2"
+    )
+    assert caught.value.hint == (
+        f"pipeline run --config {toy.path} --profile cpu --set count.steps=6 --set words.folder=./sources"
+        "  (with --from page --until page: the weights as they are)"
+    )
+    assert tree(toy.store.root / "words") == before and toy.store.runs()[-1]["outcome"] == "failed"
+
+
 def test_many_changes_are_told_in_short(toy: Toy) -> None:
     toy.run()
     step = toy.plan("count.steps=6", "count.pause=0.001", "seed=1")["count"]
@@ -405,6 +445,26 @@ def test_a_failing_stage_is_told_without_a_half_artifact(
     record = toy.store.runs()[-1]
     assert (record["outcome"], list(record["stages"])) == ("failed", ["words", "count"])
     assert record["error"] == str(caught.value)
+
+
+def test_only_what_another_try_goes_on_from_is_kept_of_a_failed_one(toy: Toy) -> None:
+    left = toy.store.begin("page", "0" * 64, resume=False) / "half.txt"
+    left.write_text("of a process that was killed")
+    for name, kept in (("count", 1), ("page", 0)):
+        good = toy.road
+        toy.replace(name, failing(RuntimeError()))
+        with pytest.raises(StageError):
+            toy.run()
+        assert len(toy.store.partials(name)) == kept
+        toy.road = good
+    assert toy.run()["page"] == "run" and toy.store.partials() == []
+
+
+def test_hints_repeat_the_command_as_it_was_typed(toy: Toy) -> None:
+    toy.replace("page", failing(StageError("page: no")))
+    with pytest.raises(StageError) as caught:
+        toy.run(typed="pipeline export --fit 1MB")
+    assert caught.value.hint == "mend the cause, then: pipeline export --fit 1MB"
 
 
 def test_after_a_failure_the_same_command_goes_on_where_it_stopped(toy: Toy) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from test_convert import corpus, program, write_tokenizer
 
 from stages.corpus.documents import Document, document_id, write_documents
+from stages.release.errors import ReleaseError
 from stages.release.windows import tokens_in, validation_windows
 from stages.tokens.encoding import Encoding, load_encoding
 
@@ -105,5 +106,5 @@ def test_conversations_count_only_where_there_is_nothing_else(encoding: Encoding
         len(encoding.encode(each.text)) + 1 for each in pairs
     )
     write_documents(tmp_path / "none", [])
-    with pytest.raises(ValueError, match="holds no text"):
+    with pytest.raises(ReleaseError, match="holds no text"):
         validation_windows(tmp_path / "none", encoding, CONTEXT, tokens=64)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from pipeline.stage import Context, Metrics, Section, Stage
+from stages.release.modelfile import read_modelfile
 from stages.release.runtime import Runtime
 from stages.tokens.chat import Message, with_system
 from stages.tokens.encoding import Encoding, load_encoding
 
 
 class EvaluateConfig(Section):
-    """`prompts` go to the Q4_K_M file, or else the smallest."""
+    """`prompts` go to the file that the Modelfile takes."""
 
     prompts: Annotated[tuple[str, ...], Field(min_length=1)] = (
         "Blink the LED on pin 15 twice a second.",
@@ -25,20 +26,22 @@ class EvaluateConfig(Section):
     max_tokens: Annotated[int, Field(ge=1)] = 160
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.2
 
+    foreign_names: ClassVar[Mapping[str, str]] = {"tokens": "export.proof_tokens"}
+
 
 def run(context: Context) -> Metrics:
     config = context.section(EvaluateConfig)
     encoding = load_encoding(context.inputs["tokenizer"])
     release = context.inputs["export"]
     proof = json.loads((release / "proof.json").read_bytes())
-    files = {name: release / figures["file"] for name, figures in proof["files"].items()}
     scores = proof["files"]
     for name, found in scores.items():
         context.say(f"{name:<8} perplexity {found['perplexity']:.3f}, {found['bits_per_byte']:.3f} bits per byte")
 
-    speaker = "q4_k_m" if "q4_k_m" in files else min(files, key=lambda name: files[name].stat().st_size)
+    taken = next(told.value for told in read_modelfile(release / "Modelfile") if told.name == "FROM").removeprefix("./")
+    speaker = next(name for name, found in scores.items() if found["file"] == taken)
     system = json.loads((context.inputs["tokenize"] / "meta.json").read_bytes())["system"]
-    with Runtime(files[speaker]) as runtime:
+    with Runtime(release / taken) as runtime:
         answers = [
             answer(runtime, encoding, with_system([{"role": "user", "content": prompt}], system), config, context.seed)
             for prompt in config.prompts

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.console import count, duration, size
 from stages.release.facts import Corpus, Facts, lineage, read_corpus
 from stages.release.frontmatter import front_matter, hub_datasets, hub_model, license_fields, model_index
-from stages.release.markdown import code, line, plain, table
-from stages.release.usage import FROM_HERE, HUGGINGFACE, usage
+from stages.release.gguf import DIFFERENCES
+from stages.release.markdown import block, code, line, plain, table
+from stages.release.usage import CHAT, FROM_HERE, HUGGINGFACE, usage
 
 ARCHITECTURES = {"llama": "Llama", "qwen3": "Qwen3", "gpt2": "GPT-2"}
 
@@ -25,9 +26,13 @@ MEASURES = (
     ("perplexity", "perplexity", "{:.3f}"),
     ("bits_per_byte", "bits per byte", "{:.4f}"),
 )
+SAME_TEXT = (
+    "There was too little text held back to part it: files were calibrated on the very text that they were measured "
+    "on, and look better than they are."
+)
 
 
-def card_of(
+def facts_of(
     inputs: Mapping[str, Path],
     name: str,
     files: Mapping[str, Mapping[str, Any]],
@@ -36,18 +41,17 @@ def card_of(
     *,
     corpus: Corpus | None = None,
     fim: bool | None = None,
-    notes: Sequence[str] = (),
-    differences: Sequence[str] = (),
-) -> str:
-    """The card of a release, from the artifacts that it was made of and the manifests of all that led to these.
+) -> Facts:
+    """What the card tells, from the artifacts that a release was made of and the manifests of all that led to these.
 
     `inputs` holds at least clean, finetune, tokenize and gather. `fim` says that the model learnt to fill gaps; by
-    default the manifest of augment says it. `notes` are sentences on how the files were made, `differences` what the
-    metadata of the GGUF files say otherwise than llama.cpp's converter.
+    default the manifest of augment says it.
     """
     manifests = lineage(inputs)
     methods = manifests.get("augment", {}).get("metrics", {}).get("methods", {})
-    facts = Facts(
+    calibrated = any(entry.get("imatrix") or entry.get("types") for entry in files.values())
+    same = calibrated and proof.get("text", {}).get("apart_from_calibration") == "nothing"
+    return Facts(
         name=name,
         shape=json.loads((inputs["finetune"] / "model.json").read_bytes()),
         system=json.loads((inputs["tokenize"] / "meta.json").read_bytes())["system"],
@@ -56,11 +60,9 @@ def card_of(
         chosen=chosen,
         manifests=manifests,
         proven=sentences(proof),
-        notes=notes,
-        differences=differences,
+        notes=[SAME_TEXT] * same,
         fim="fim" in methods if fim is None else fim,
     )
-    return model_card(facts)
 
 
 def sentences(proof: Mapping[str, Any]) -> list[str]:
@@ -68,10 +70,12 @@ def sentences(proof: Mapping[str, Any]) -> list[str]:
     told = []
     if compared := proof.get("tokens_compared"):
         strings = (
-            f" and {nasty:,} strings made to tell tokenizers apart" if (nasty := proof.get("nasty_strings")) else ""
+            f", and {proof['nasty_tokens_compared']:,} of {nasty:,} strings made to tell tokenizers apart,"
+            if (nasty := proof.get("nasty_strings"))
+            else ""
         )
         told.append(
-            f"Token ids: {compared:,} ids, of the documents held back{strings}, are the same in training, in "
+            f"Token ids: {compared:,} ids of the documents held back{strings} are the same in training, in "
             "transformers and in llama.cpp, and every text starts with exactly one start of text."
         )
     if (agreement := proof.get("top1_agreement_f16")) is not None:
@@ -87,9 +91,10 @@ def sentences(proof: Mapping[str, Any]) -> list[str]:
             f"transformers, give the ids that training had. An answer ends at {stops}."
         )
     if answers := chat.get("answers"):
+        stopped = " After the surest llama.cpp was asked to go on, and stopped." if chat.get("stop_tested") else ""
         told.append(
             f"Ends: where {answers:,} answers of conversations held back end, the end is the likeliest token "
-            f"{chat['ended']:,} times, and where it is llama.cpp stops."
+            f"{chat['ended']:,} times.{stopped}"
         )
     return told
 
@@ -97,7 +102,7 @@ def sentences(proof: Mapping[str, Any]) -> list[str]:
 def model_card(facts: Facts) -> str:
     """Markdown with the front matter that the Hugging Face Hub reads."""
     parts = [_front(facts), f"# {plain(facts.name)}", _summary(facts), _files(facts), usage(facts), _data(facts)]
-    parts += [_training(facts), _proof(facts), _limits(facts), _license(facts)]
+    parts += [_training(facts), _proof(facts), _writer(facts), _limits(facts), _license(facts)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -217,6 +222,9 @@ def hub_card(card: str, repository: str) -> str:
     """The card as it is right in a repository on the Hub, where the files for transformers lie beside it."""
     here = "### Ollama\n"
     there = f"Fetch the files first: `hf download {repository} --local-dir .`\n\n{here}"
+    if CHAT in card:  # the Hub's own way is by the chat template
+        run = block(f"ollama run hf.co/{repository}", "sh")
+        there += f"\nWith nothing fetched, but without the settings of the `Modelfile`:\n\n{run}\n\nOr with them:\n"
     for old, new in ((FROM_HERE, f'folder = "{repository}"'), (_HERE, _THERE), (here, there)):
         card = card.replace(old, new, 1)
     return card
@@ -303,17 +311,18 @@ def _trained(facts: Facts, stage: str) -> dict[str, str]:
 
 
 def _proof(facts: Facts) -> str:
-    if not facts.proven and not facts.differences:
+    if not facts.proven:
         return ""
-    parts = ["## What was proven before this was released"]
-    if facts.proven:
-        parts.append("\n".join(f"- {sentence}" for sentence in facts.proven))
-    if facts.differences:
-        parts.append(
-            "The tensors are those that llama.cpp's own converter writes, bit for bit. Of the metadata differ:\n\n"
-            + "\n".join(f"- {plain(difference)}" for difference in facts.differences)
-        )
-    return "\n\n".join(parts)
+    return "## What was proven before this was released\n\n" + "\n".join(f"- {each}" for each in facts.proven)
+
+
+def _writer(facts: Facts) -> str:
+    listed = "\n".join(f"- {plain(told)}" for kind, told in DIFFERENCES if kind in ("", facts.family))
+    return (
+        "## How the files are written\n\nThe program that writes F32, F16 and BF16 was compared with llama.cpp's own "
+        "converter while it was developed, not for this release: tensors were the same, bit for bit. Of the metadata "
+        f"differ:\n\n{listed}"
+    )
 
 
 def _limits(facts: Facts) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +15,10 @@ from pipeline.stage import Context, Metrics, Section, Stage
 from stages.corpus.documents import read_documents
 from stages.release.errors import ReleaseError
 from stages.release.folder import WEIGHTS, replacing, writing
+from stages.release.imatrix import quiet_transformers
 from stages.release.tensorfile import FLOAT32, TensorFile, write_tensors
 from stages.release.vocabulary import read_vocabulary
+from stages.release.windows import MORE
 from stages.tokens.chat import CHAT_MARKERS, CHAT_TEMPLATE
 from stages.tokens.encoding import (
     BOS,
@@ -44,6 +47,9 @@ SAMPLE = "end a run with `until: pretrain` in its config; `pipeline sample` spea
 
 
 def run(context: Context) -> Metrics:
+    texts = [document.text for document in read_documents(context.inputs["clean"] / "val")]
+    if not texts:
+        raise ReleaseError("convert: there is no validation document to compare ids and logits on", hint=MORE)
     network, weights = open_checkpoint(context.inputs["finetune"])
     encoding = _open_tokenizer(context.inputs["tokenizer"])
     if reason := unreadable(network.config, isinstance(encoding, CharacterEncoding)):
@@ -57,7 +63,6 @@ def run(context: Context) -> Metrics:
         write_config(context.out, network, encoding)
         write_tokenizer(context.out, context.inputs["tokenizer"], encoding, network.context_length)
     write_weights(context.out / WEIGHTS, network, weights)
-    texts = [document.text for document in read_documents(context.inputs["clean"] / "val")]
     difference = check_logits(context.out, context.inputs["finetune"], encoding, texts[0])
     compared = check_tokens(context.out, encoding, texts)
     context.say(f"transformers agrees: logits within {difference:.1e}, {compared:,} token ids the same")
@@ -110,7 +115,14 @@ def _open_tokenizer(folder: Path) -> Encoding:
     try:
         return load_encoding(folder)
     except Exception as error:  # the libraries raise plain exceptions for damaged files
-        raise ReleaseError(f"{folder}: not a tokenizer: {error}") from None
+        raise ReleaseError(f"{folder}: not a tokenizer: {_reason(str(error))}") from None
+
+
+def _reason(told: str) -> str:
+    """What a library says, without what it says of itself: SentencePiece names lines of its source."""
+    if double := re.search(r"(\S+) is already defined", told):
+        return f"the piece {double[1]!r} is there twice"
+    return f"{MODEL_FILE} is damaged" if ".cc(" in told else told
 
 
 def write_config(folder: Path, network: Network, encoding: Encoding) -> None:
@@ -236,14 +248,6 @@ def check_logits(folder: Path, trained: Path, encoding: Encoding, text: str) -> 
     if not difference <= MAX_LOGIT_DIFFERENCE * max(1.0, float(ours.abs().max())):
         raise StageError(f"convert: logits of transformers differ by {difference:g} from the training model's")
     return difference
-
-
-def quiet_transformers() -> None:
-    """No progress bars and no advice from transformers among our own lines."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
 
 
 def check_tokens(folder: Path, encoding: Encoding, texts: list[str]) -> int:

@@ -15,20 +15,21 @@ from pipeline.errors import StageError
 from pipeline.stage import Context, Metrics, ProgressBar, Section, Stage, section_error
 from pipeline.store import MANIFEST, sha256_file
 from stages.corpus.documents import read_documents
-from stages.release.card import card_of
+from stages.release.card import facts_of, model_card
 from stages.release.facts import Corpus, Source, read_corpus
 from stages.release.files import (
     COARSE,
     NONE,
     Entry,
     Model,
+    check_sizes,
     checked_size,
+    given_importance,
     measured_importance,
-    read_importance,
     write_fits,
     write_named,
 )
-from stages.release.gguf import DIFFERENCES, Dataset, GgufMetadata, write_gguf
+from stages.release.gguf import Dataset, GgufMetadata, write_gguf
 from stages.release.imatrix import Windows
 from stages.release.mixes import QUANTS, awkward
 from stages.release.modelfile import Modelfile
@@ -43,15 +44,17 @@ from stages.training.shape import ModelConfig
 PREFERRED = (
     "q4_k_m", "q5_k_m", "q4_k_s", "iq4_xs", "q5_k_s", "q6_k", "q8_0", "q4_0", "q3_k_m", "q2_k", "f16", "bf16", "f32",
 )  # fmt: skip
+ENOUGH = 1000  # tokens of text on which files are compared, for figures that say something
 MEASURING, PROVING = 2.0, 2.0  # what measuring for fits and the proof take, in files
 
 
 class ExportConfig(Section):
     """`quant` names the files to write, and `fit` sizes of files whose types are chosen for this very model.
 
-    A size is that of the file (`12MB`) or of a weight (`4.5bpw`). The Modelfile takes the first of `fit`, or else the
-    smallest of the good ones of `quant`. `imatrix` is `auto`, `off`, or a file of llama-imatrix; it is made of
-    `imatrix_tokens` of validation text. The files are compared on `proof_tokens` of other validation text.
+    A size is that of the file (`12MB`) or of a weight (`4.5bpw`). The Modelfile takes the first of `fit`, or else that
+    of `quant` which comes first in PREFERRED: four to six bits, eight, fewer than four, then what is not quantised.
+    `imatrix` is `auto`, `off`, or a file of llama-imatrix; it is made of `imatrix_tokens` of validation text. The files
+    are compared on `proof_tokens` of other validation text.
     """
 
     quant: tuple[str, ...] = ("f16", "q8_0", "q4_k_m")
@@ -95,6 +98,7 @@ class ExportConfig(Section):
 def run(context: Context) -> Metrics:
     config, inputs, out = context.section(ExportConfig), context.inputs, context.out
     corpus = read_corpus(inputs["gather"], inputs["clean"])
+    given = given_imatrix(config.imatrix, context.base)
     model = Model(
         huggingface=inputs["convert"],
         base=out / f"{context.name}-f16.gguf",
@@ -102,16 +106,20 @@ def run(context: Context) -> Metrics:
         windows=_calibration(inputs, config) if config.calibrates else (),
     )
     total = 1 + config.weighs + len(config.quant) + len(config.fit) + MEASURING * bool(config.fit) + PROVING
-    with context.progress(total, "files") as bar:
-        files = _write_files(model, config, given_imatrix(config.imatrix, context.base), bar)
+    with context.progress(total, "steps") as bar:
+        files = _write_files(model, config, given, bar)
         proof = prove(
             {name: out / entry["file"] for name, entry in files.items()},
             model.base,
             inputs,
             tokens=config.proof_tokens,
-            calibration=config.imatrix_tokens if model.windows else 0,
+            calibration=config.imatrix_tokens,  # always, so that the text is the same whatever files are asked for
             advance=lambda share: bar.advance(PROVING * share, "proof"),
         )
+    if given:
+        proof["text"]["apart_from_calibration"] = "unknown"
+    if (measured := proof["text"]["tokens"]) < ENOUGH:
+        context.warn(f"the files were compared on {measured:,} tokens of validation text only: a rough measure")
     if "f16" not in config.quant:
         model.base.unlink()
     for name, entry in files.items():
@@ -131,10 +139,11 @@ def _write_files(model: Model, config: ExportConfig, given: Path | None, bar: Pr
     if given and not given.is_file():
         raise StageError(f"export: there is no importance matrix {given}", hint="export.imatrix: auto makes one")
     write_gguf(model.huggingface, model.base, file_type="f16", metadata=model.metadata)
+    check_sizes(model, config.fit)
     bar.advance(note=model.base.name)
     importance = NONE
     if config.weighs:
-        importance = read_importance(given) if given else measured_importance(model, bar.advance)
+        importance = given_importance(model, given) if given else measured_importance(model, bar.advance)
     files = {}
     for quant in config.quant:
         files[quant] = write_named(model, quant, importance)
@@ -153,7 +162,7 @@ def _tell(context: Context, entry: Entry) -> None:
     if fallen := entry["fallbacks"]:
         shown = ", ".join(f"{name} {used}" for name, used in list(fallen.items())[:3])
         more = ", …" if len(fallen) > 3 else ""
-        context.warn(f"{entry['file']}: {len(fallen)} tensors are not ×256 wide and are kept finer: {shown}{more}")
+        context.warn(f"{entry['file']}: kept finer, as their rows are not ×256 wide ({len(fallen)}): {shown}{more}")
 
 
 def estimate(sections: Mapping[str, Section]) -> list[str]:
@@ -218,27 +227,26 @@ def _write_texts(
     proof: Mapping[str, Any],
 ) -> None:
     inputs = context.inputs
-    shape = json.loads((inputs["finetune"] / "model.json").read_bytes())
     fim = trained_with_gaps(inputs["tokenize"], load_encoding(inputs["tokenizer"]))
     license_text = "Trained on:\n" + "".join(
         f"- {source.name}: {source.terms}; {source.documents} documents\n" for source in corpus.sources
     )
+    facts = facts_of(inputs, context.name, files, proof, chosen, corpus=corpus, fim=fim)
     modelfile = Modelfile(
         gguf=chosen,
-        context_length=shape["context_length"],
+        context_length=facts.shape["context_length"],
         num_predict=config.num_predict,
         temperature=config.temperature,
-        system=json.loads((inputs["tokenize"] / "meta.json").read_bytes())["system"],
+        system=facts.system,
         license=license_text,
         eos=json.loads((inputs["convert"] / "tokenizer_config.json").read_bytes())["eos_token"],
+        answers=facts.answers,
         fim=fim,
     )
     texts = {
         "Modelfile": modelfile.render(),
         "LICENSE": license_text,
-        "README.md": card_of(
-            inputs, context.name, files, proof, chosen, corpus=corpus, fim=fim, differences=DIFFERENCES
-        ),
+        "README.md": model_card(facts),
     }
     if found := notices(inputs["gather"], read_documents(inputs["clean"] / "train")):
         texts["NOTICES.txt"] = found

@@ -57,8 +57,7 @@ class Facts:
 
     `shape` is the model.json of training; `manifests` has the manifest of each stage that led here; `files` says of
     each quantisation `file`, `bytes`, `fallbacks` ({tensor: type}) and what of MEASURES is known of it; `proven` are
-    sentences, `notes` as well, on how the files were made; `differences` are what a GGUF file says otherwise than
-    llama.cpp's converter would.
+    sentences, `notes` as well, on how the files were made.
     """
 
     name: str
@@ -70,7 +69,6 @@ class Facts:
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
     proven: Sequence[str] = ()
     notes: Sequence[str] = ()
-    differences: Sequence[str] = ()
     fim: bool = False
 
     def metrics(self, stage: str) -> Mapping[str, Any]:

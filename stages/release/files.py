@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.release.fit import Costs, Fitted, measure, parse_size
+from pipeline.console import size as told_size
+from stages.release.errors import ReleaseError
+from stages.release.fit import Costs, Fitted, measure, parse_size, unmeasured
 from stages.release.gguf import FileType, GgufMetadata, write_gguf
 from stages.release.header import packed
-from stages.release.imatrix import Windows, collect, read_imatrix, write_imatrix
+from stages.release.imatrix import Windows, collect, matrices, read_imatrix, write_imatrix
 from stages.release.mixes import QUANTS, Fallback
 from stages.release.quantize import quantize, read_shapes
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 COARSE = ("q4_k_m", "q4_k_s", "q4_0", "iq4_xs", "q3_k_m", "q2_k")  # those that gain by an importance matrix
 IMATRIX = "imatrix.gguf"
 _DIRECT: Mapping[str, FileType] = {"f32": "f32", "bf16": "bf16"}  # of the trained weights, not of their F16
+_NUMBER = re.compile(r"[\d.]+")
 _BITS = re.compile(r"(\d+(?:\.\d+)?)bpw")
 Advance = Callable[[float], Any]
 Entry = dict[str, Any]
@@ -67,14 +70,31 @@ def measured_importance(model: Model, advance: Advance) -> Importance:
     found = collect(model.huggingface, model.windows, advance)
     path = model.base.with_name(IMATRIX)
     write_imatrix(path, found, dataset=text)
-    known = read_importance(path)
+    known = _importance(path, read_imatrix(path))
     told: dict[str, str | int] = {"quantize.imatrix.dataset": text, "quantize.imatrix.chunks_count": found.windows}
     return Importance(known.columns, {**known.notes, **told})
 
 
-def read_importance(path: Path) -> Importance:
-    """That of a file of llama-imatrix; raises ReleaseError where it is none."""
+def given_importance(model: Model, path: Path) -> Importance:
+    """That of a file of llama-imatrix; raises ReleaseError where it is none, or of another model."""
     columns = read_imatrix(path)
+    layout = matrices(model.huggingface)
+    unknown = [name for name in layout if name.startswith("blk.") and name not in columns]
+    if unknown:
+        raise ReleaseError(
+            f"export: {path} is of another model: it says nothing of {unknown[0]} and {len(unknown) - 1} more matrices",
+            hint="export.imatrix: auto makes one of this model",
+        )
+    for name, tensor in layout.items():
+        if name in columns and columns[name].shape != tensor.shape[-1:]:
+            raise ReleaseError(
+                f"export: {path} is of another model: {len(columns[name])} columns of {name}, here {tensor.shape[-1]}",
+                hint="export.imatrix: auto makes one of this model",
+            )
+    return _importance(path, columns)
+
+
+def _importance(path: Path, columns: Mapping[str, NDArray[np.float32]]) -> Importance:
     return Importance(columns, {"quantize.imatrix.file": path.name, "quantize.imatrix.entries_count": len(columns)})
 
 
@@ -91,6 +111,20 @@ def write_named(model: Model, quant: str, importance: Importance) -> Entry:
     elif path != model.base:
         fallen = quantize(model.base, path, quant, importance=known.columns, notes=known.notes)
     return _entry(path, known) | {"fallbacks": {name: fallback.used for name, fallback in fallen.items()}}
+
+
+def check_sizes(model: Model, sizes: Sequence[str]) -> None:
+    """Raise ReleaseError for a size that no file of the model can have: shapes tell it before anything is measured."""
+    costs, largest = unmeasured(model.huggingface, model.base), model.base.stat().st_size
+    for size in sizes:
+        wanted = budget(costs, size)
+        costs.check(wanted)
+        if wanted > largest:
+            raise ReleaseError(
+                f"export: {told_size(wanted)} ({size}) is more than the F16 file takes, {told_size(largest)}, "
+                "which loses nothing",
+                hint="pipeline export --quant f16",
+            )
 
 
 def write_fits(model: Model, sizes: Sequence[str], importance: Importance, advance: Advance) -> Iterator[Entry]:
@@ -116,14 +150,23 @@ def write_fits(model: Model, sizes: Sequence[str], importance: Importance, advan
 
 
 def checked_size(text: str) -> str:
-    """A size as it is part of a file's name: `12mb`, `4.5bpw`. Raises ValueError for what is none."""
+    """A size as it is part of a file's name, each in one way: `12mb`, `4.5bpw`. Raises ValueError for what is none."""
     size = text.replace(" ", "").lower()
-    if not _BITS.fullmatch(size):
-        try:
-            parse_size(size)
-        except ValueError:
-            raise ValueError(f"{text!r} is neither a size such as 12MB nor bits per weight such as 4.5bpw") from None
+    if bits := _BITS.fullmatch(size):
+        if not 1 <= float(bits[1]) <= 32:
+            raise ValueError(f"{_short(text)}: bits per weight are from 1 to 32")
+        return f"{float(bits[1]):g}bpw"
+    try:
+        parse_size(size)
+        size = _NUMBER.sub(lambda number: f"{float(number[0]):.15g}", size)
+        parse_size(size)  # again: a very small number has an exponent now
+    except ValueError:
+        raise ValueError(f"{_short(text)} is neither a size such as 12MB nor bits per weight such as 4.5bpw") from None
     return size
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:40]}…")
 
 
 def budget(costs: Costs, size: str) -> int:

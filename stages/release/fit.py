@@ -9,11 +9,10 @@ matrices add up, and the cheapest types within the size are a knapsack, solved e
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +42,7 @@ _CHUNK = 1 << 18  # weights that a thread takes at once
 _CELLS = 1 << 18  # steps of size that the knapsack tells apart
 _MEASURING = 0.5  # share of the time that goes into Fisher information
 
+_LARGEST = 10**15  # bytes: no file is so large
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]i?|)b?", re.IGNORECASE)
 
@@ -53,7 +53,7 @@ class Option:
 
     kind: str  # ggml type
     size: int  # bytes in the file
-    cost: float  # what it adds to the divergence, nats per token
+    cost: float = 0.0  # what it adds to the divergence, nats per token
 
 
 @dataclass(frozen=True)
@@ -79,18 +79,25 @@ class Costs:
 
         Raises ReleaseError, naming the smallest size possible, where nothing fits.
         """
+        self.check(budget, reserve=reserve)
         fixed = padded(self.head + reserve) + self.vectors
-        smallest = fixed + sum(min(option.size for option in options) for options in self.options.values())
-        if budget < smallest:
-            raise ReleaseError(
-                f"no mix fits into {told_size(budget)} ({budget} bytes): the smallest takes {smallest} bytes"
-            )
         picked = knapsack(list(self.options.values()), budget - fixed)
         return Fitted(
             types={name: option.kind for name, option in zip(self.options, picked, strict=True)},
             size=fixed + sum(option.size for option in picked),
             divergence=sum(option.cost for option in picked),
         )
+
+    def check(self, budget: int, *, reserve: int = 0) -> None:
+        """Raise ReleaseError, naming the smallest size possible, where nothing fits into `budget` bytes."""
+        fixed = padded(self.head + reserve) + self.vectors
+        smallest = fixed + sum(min(option.size for option in options) for options in self.options.values())
+        if budget < smallest:
+            # A kilobyte more, because keys that tell of an importance matrix may not be known yet.
+            raise ReleaseError(
+                f"export: no mix fits into {told_size(budget)} ({budget} bytes): the smallest takes {smallest} bytes",
+                hint=f"pipeline export --fit {smallest // 1000 + 2}kB",
+            )
 
     def budget(self, bits: float) -> int:
         """Bytes of a file whose tensors take `bits` a weight on average, those that stay float32 among them."""
@@ -100,24 +107,29 @@ class Costs:
 def parse_size(text: str) -> int:
     """Bytes: `12MB`, `1.5 GB`, `11MiB` (k, M and G are powers of 1000, Ki, Mi and Gi of 1024). Else ValueError."""
     found = _SIZE.fullmatch(text.strip())
-    size = round(float(found[1]) * _UNITS[found[2].lower()]) if found else 0
-    if not size:
+    size = float(found[1]) * _UNITS[found[2].lower()] if found else 0
+    if not 1 <= size < _LARGEST:
         raise ValueError(f"{text!r} is no size such as 12MB or 1.5GiB")
-    return size
+    return round(size)
 
 
-def fit(
-    huggingface: Path,
-    base: Path,
-    budget: int,
-    windows: Windows,
-    importance: Mapping[str, NDArray[np.float32]] | None = None,
-    *,
-    reserve: int = 0,
-    advance: Advance = lambda share: None,
-) -> Fitted:
-    """The mix for a file of at most `budget` bytes; arguments and exceptions as in `measure` and `Costs.fit`."""
-    return measure(huggingface, base, windows, importance, advance).fit(budget, reserve=reserve)
+def unmeasured(huggingface: Path, base: Path) -> Costs:
+    """What each type of each matrix takes; what it costs is not measured yet. Arguments as in `measure`."""
+    header = read_header(base)
+    places = {tensor.name: tensor for tensor in header.tensors}
+    options = {name: _sized(places.pop(name)) for name in matrices(huggingface)}
+    return Costs(
+        options,
+        head=min(tensor.offset for tensor in header.tensors),
+        vectors=sum(padded(nbytes("F32", tensor.shape)) for tensor in places.values()),
+        parameters=sum(math.prod(tensor.shape) for tensor in header.tensors),
+    )
+
+
+def _sized(tensor: TensorInfo) -> tuple[Option, ...]:
+    """The types that a matrix can have."""
+    kinds = next(kinds for block, kinds in TYPES.items() if tensor.shape[-1] % block == 0)
+    return tuple(Option(kind, padded(nbytes(kind, tensor.shape))) for kind in kinds)
 
 
 def measure(
@@ -135,20 +147,18 @@ def measure(
     ReleaseError where there are no windows, or predictions or a cost are not finite.
     """
     information = fisher(huggingface, windows, lambda share: advance(share * _MEASURING))
-    importance, header = importance or {}, read_header(base)
-    places = {tensor.name: tensor for tensor in header.tensors}
+    costs, importance = unmeasured(huggingface, base), importance or {}
+    places = {tensor.name: tensor for tensor in read_header(base).tensors}
     weights = sum(math.prod(places[name].shape) for name in information)
-    vectors = sum(padded(nbytes("F32", tensor.shape)) for tensor in header.tensors if tensor.name not in information)
     options = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for name in list(information):
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for name, sized in costs.options.items():
             place, weighing = places[name], importance.get(name)
-            options[name] = _options(place, base, information.pop(name), weighing, pool)
+            options[name] = _measured(sized, place, base, information.pop(name), weighing, pool)
             if not all(math.isfinite(option.cost) for option in options[name]):
                 raise ReleaseError(f"{base}: what it costs to quantise {name} is not finite")
             advance(math.prod(place.shape) / weights * (1 - _MEASURING))
-    head = min(tensor.offset for tensor in header.tensors)
-    return Costs(options, head, vectors, sum(math.prod(tensor.shape) for tensor in header.tensors))
+    return replace(costs, options=options)
 
 
 def fisher(
@@ -240,7 +250,8 @@ def _batches(windows: Windows) -> list[list[list[int]]]:
     return batches
 
 
-def _options(
+def _measured(
+    sized: Sequence[Option],
     tensor: TensorInfo,
     base: Path,
     information: NDArray[np.float32],
@@ -249,19 +260,18 @@ def _options(
 ) -> tuple[Option, ...]:
     """The types that a matrix can have, each with its cost."""
     rows, columns = tensor.shape
-    kinds = next(kinds for block, kinds in TYPES.items() if columns % block == 0)
     step = max(1, _CHUNK // columns)
-    parts = [(kind, slice(start, start + step)) for kind in kinds for start in range(0, rows, step)]
+    parts = [(option.kind, slice(start, start + step)) for option in sized for start in range(0, rows, step)]
     values = np.memmap(base, {"F16": "<f2", "F32": "<f4"}[tensor.kind], "r", tensor.offset, tensor.shape)
 
     def cost(kind: str, part: slice) -> float:
         return _cost(np.asarray(values[part], dtype=np.float32), information[part], kind, importance)
 
     found = list(pool.map(cost, *zip(*parts, strict=True)))
-    count = len(parts) // len(kinds)
+    count = len(parts) // len(sized)
     return tuple(
-        Option(kind, padded(nbytes(kind, tensor.shape)), math.fsum(found[place * count : (place + 1) * count]))
-        for place, kind in enumerate(kinds)
+        replace(option, cost=math.fsum(found[place * count : (place + 1) * count]))
+        for place, option in enumerate(sized)
     )
 
 

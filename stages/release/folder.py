@@ -116,7 +116,7 @@ def writing(destination: Path, needed: int = 0) -> Iterator[None]:
 
 
 def _unwritten(destination: Path, reason: str, needed: int) -> ReleaseError:
-    told = f"it needs {size(needed)}, " if needed else ""
+    told = f"it needs {size(needed)} and {size(SPARE_BYTES)} to spare; " if needed else ""
     free = size(free_bytes(destination.parent))
     return ReleaseError(
         f"{destination}: cannot be written: {reason}; {told}{free} are free", hint="pipeline gc  frees old artifacts"

@@ -23,13 +23,15 @@ from stages.release.vocabulary import add_vocabulary, read_chat_template, read_v
 if TYPE_CHECKING:
     from gguf import GGMLQuantizationType, GGUFWriter
 
-# What the files say otherwise than llama.cpp's own converter would (benchmarks/converter.py prints each).
+# What the files of an architecture (of all: "") say otherwise than llama.cpp's own converter would
+# (benchmarks/converter.py prints each).
 DIFFERENCES = (
-    "general.* tell the name, licence, description and sources of this release; the converter takes the folder's name",
-    "tokenizer.ggml.eot_token_id and fim_…_token_id are stated, so that no runtime has to guess them",
-    "qwen3 and gpt2 state vocab_size and add_space_prefix, qwen3 also rope.dimension_count",
-    "add_sep_token is false throughout",
-    "a gpt2 with a SentencePiece vocabulary keeps its scores and token types",
+    ("", "general.* tell the name, licence, description and sources of this release, not the folder's name"),
+    ("", "tokenizer.ggml.eot_token_id and fim_…_token_id are stated, so that no runtime has to guess them"),
+    ("qwen3", "vocab_size, add_space_prefix and rope.dimension_count are stated"),
+    ("gpt2", "vocab_size and add_space_prefix are stated"),
+    ("", "add_sep_token is false"),
+    ("gpt2", "a SentencePiece vocabulary, if it has one, keeps its scores and token types"),
 )
 FileType = Literal["f32", "f16", "bf16"]
 LARGEST = {"F16": ("float16", 65504.0), "BF16": ("bfloat16", 3.3895313892515355e38)}
@@ -134,7 +136,10 @@ def _converted(weights: Weights, tensor: Tensor, kind: GGMLQuantizationType) -> 
         return np.ascontiguousarray(values)
     called, largest = LARGEST[kind.name]
     if max(values.max(), -values.min()) > largest:
-        raise ReleaseError(f"{weights.folder}: {tensor.source} has values beyond {called}; write f32 instead")
+        raise ReleaseError(
+            f"{weights.folder}: {tensor.source} has values beyond {called}: a training that went astray",
+            hint="train again with a lower learning_rate; export proves and quantises files by way of F16",
+        )
     rounded = np.empty(values.shape, np.float16 if kind.name == "F16" else np.uint16)
     rows = max(1, BLOCK // values.shape[-1])
     for start in range(0, len(values), rows):

@@ -33,7 +33,7 @@ _DATASETS, _CHUNKS, _CHUNK_SIZE = "imatrix.datasets", "imatrix.chunk_count", "im
 
 
 @dataclass(frozen=True)
-class Importance:
+class Squares:
     """What entered the matrices of a model over some windows of a text."""
 
     sums: Mapping[str, NDArray[np.float32]]  # of squares, (columns,), by the matrix's name in a GGUF
@@ -47,7 +47,7 @@ class Importance:
         return {name: _mean(sums, self.tokens) for name, sums in self.sums.items()}
 
 
-def collect(huggingface: Path, windows: Windows, advance: Advance = lambda share: None) -> Importance:
+def collect(huggingface: Path, windows: Windows, advance: Advance = lambda share: None) -> Squares:
     """Run transformers' model in the folder `huggingface` over `windows` of token ids and note what enters each matrix.
 
     The matrix that gives the logits is among them; where it is the embedding, too, it goes by that name, and that
@@ -85,10 +85,10 @@ def collect(huggingface: Path, windows: Windows, advance: Advance = lambda share
         if not found.isfinite().all():
             raise ReleaseError(f"{huggingface}: what enters {layout[name].source} is not finite")
     lengths = [len(window) for window in windows]
-    return Importance({name: sums[name].float().numpy() for name in sums}, sum(lengths), len(lengths), max(lengths))
+    return Squares({name: sums[name].float().numpy() for name in sums}, sum(lengths), len(lengths), max(lengths))
 
 
-def write_imatrix(path: Path, importance: Importance, *, dataset: str) -> None:
+def write_imatrix(path: Path, squares: Squares, *, dataset: str) -> None:
     """Write the file that `llama-quantize --imatrix` reads; `dataset` says what text it was made with."""
     from gguf import GGUFWriter
 
@@ -98,11 +98,11 @@ def write_imatrix(path: Path, importance: Importance, *, dataset: str) -> None:
             writer.kv_data[0].pop("general.architecture")  # it is no model, and llama-imatrix writes none
             writer.add_type("imatrix")
             writer.add_array(_DATASETS, [dataset])
-            writer.add_uint32(_CHUNKS, importance.windows)
-            writer.add_uint32(_CHUNK_SIZE, importance.longest)
-            for name, sums in sorted(importance.sums.items()):
+            writer.add_uint32(_CHUNKS, squares.windows)
+            writer.add_uint32(_CHUNK_SIZE, squares.longest)
+            for name, sums in sorted(squares.sums.items()):
                 writer.add_tensor(f"{name}{_SUMS}", np.asarray(sums, dtype=np.float32))
-                writer.add_tensor(f"{name}{_COUNTS}", np.array([importance.tokens], dtype=np.float32))
+                writer.add_tensor(f"{name}{_COUNTS}", np.array([squares.tokens], dtype=np.float32))
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
             writer.write_tensors_to_file()
@@ -159,12 +159,18 @@ def load_model(huggingface: Path) -> PreTrainedModel:
     """transformers' model of a folder in float32 on the CPU, its parameters without gradients."""
     import torch
     from transformers import AutoModelForCausalLM
+
+    quiet_transformers()
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(huggingface, dtype=torch.float32)
+    return model.eval().requires_grad_(False)
+
+
+def quiet_transformers() -> None:
+    """No progress bars and no advice from transformers among our own lines."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(huggingface, dtype=torch.float32)
-    return model.eval().requires_grad_(False)
 
 
 def matrices(huggingface: Path) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ PACKAGE = "xllamacpp"
 _ERROR = 4  # ggml_log_level
 
 
-class RuntimeUnavailable(RuntimeError):
+class RuntimeUnavailable(ReleaseError):
     """llama.cpp is out of reach: its wheel is missing, hides the C interface, or has other structs."""
 
 
@@ -144,12 +144,12 @@ def reason() -> str:
     return "; ".join(errors) or "llama.cpp gave no reason"
 
 
-def _unavailable(what: str) -> RuntimeUnavailable:
+def _unavailable(what: str, hint: str | None = None) -> RuntimeUnavailable:
     try:
         version = importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
         version = "not installed"
-    return RuntimeUnavailable(f"{what} (Python package {PACKAGE}: {version})")
+    return RuntimeUnavailable(f"{what} (Python package {PACKAGE}: {version})", hint)
 
 
 @cache
@@ -160,7 +160,7 @@ def library() -> ctypes.CDLL:
     """
     package = importlib.util.find_spec(PACKAGE)
     if package is None or not package.submodule_search_locations:
-        raise _unavailable(f"llama.cpp is missing: pip install {PACKAGE}")
+        raise _unavailable("llama.cpp is missing", f"pip install {PACKAGE}")
     folder = Path(next(iter(package.submodule_search_locations)))
     binaries = [path for path in folder.glob(f"{PACKAGE}*") if path.suffix in (".so", ".pyd")]
     if not binaries:

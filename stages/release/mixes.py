@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from stages.release.architectures import POSITIONS
 
-ARCHITECTURES = ("llama", "qwen3", "gpt2")  # those whose mixes are known to be llama-quantize's
+FAMILIES = ("llama", "qwen3", "gpt2")  # those whose mixes are known to be llama-quantize's
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -195,8 +195,8 @@ def _wanted(
     shapes: Shapes, mix: Quant, architecture: str, n_heads: int, n_kv_heads: int, importance: bool
 ) -> dict[str, str]:
     """The mix before anything is known of row lengths: {name: type}."""
-    if architecture not in ARCHITECTURES:
-        raise ValueError(f"architecture {architecture!r}; mixes are known for {', '.join(ARCHITECTURES)}")
+    if architecture not in FAMILIES:
+        raise ValueError(f"architecture {architecture!r}; mixes are known for {', '.join(FAMILIES)}")
     n_layers = sum(name.endswith(".ffn_down.weight") for name in shapes)
     last = "output.weight" if "output.weight" in shapes else "token_embd.weight"
     wanted = {}

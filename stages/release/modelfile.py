@@ -17,7 +17,8 @@ INSTRUCTIONS = ("FROM", "TEMPLATE", "PARAMETER", "SYSTEM", "LICENSE")
 class Modelfile:
     """What a Modelfile says; `gguf` is a file name beside it, `eos` the token that ends a text.
 
-    `fim` says that the model learnt to fill gaps: by `.Suffix` in the template Ollama knows that it can insert.
+    `answers` says that it was taught conversations: any other model gets texts to go on with, as they are. `fim` says
+    that it learnt to fill gaps: by `.Suffix` in the template Ollama knows that it can insert.
     """
 
     gguf: str
@@ -27,6 +28,7 @@ class Modelfile:
     system: str
     license: str
     eos: str = EOS
+    answers: bool = True
     fim: bool = False
 
     @property
@@ -35,23 +37,23 @@ class Modelfile:
 
         With a suffix Ollama gives neither messages nor the system message to the template.
         """
-        if not self.fim:
-            return OLLAMA_TEMPLATE
-        return "{{ if .Suffix }}" + OLLAMA_FIM_TEMPLATE + "{{ else }}" + OLLAMA_TEMPLATE + "{{ end }}"
+        asked = OLLAMA_TEMPLATE if self.answers else "{{ .Prompt }}"
+        return "{{ if .Suffix }}" + OLLAMA_FIM_TEMPLATE + "{{ else }}" + asked + "{{ end }}" if self.fim else asked
 
     def render(self) -> str:
         parameters = {
             "num_ctx": str(self.context_length),
-            "num_predict": str(self.num_predict),
+            "num_predict": str(min(self.num_predict, self.context_length)),
             "temperature": f"{self.temperature:g}",
         }
-        stops = "".join(f'PARAMETER stop "{stop}"\n' for stop in (CHAT_END, CHAT_START, self.eos))
+        markers = (CHAT_END, CHAT_START) if self.answers else ()
+        stops = "".join(f'PARAMETER stop "{stop}"\n' for stop in (*markers, self.eos))
         return (
             f"FROM ./{self.gguf}\n\n"
             f'TEMPLATE """{self.template}"""\n\n'
             + "".join(f"PARAMETER {name} {value}\n" for name, value in parameters.items())
             + stops
-            + (f'\nSYSTEM """{_quotable(self.system)}"""\n' if self.system else "")
+            + (f'\nSYSTEM """{_quotable(self.system)}"""\n' if self.system and self.answers else "")
             + f'\nLICENSE """{_quotable(self.license)}"""\n'
         )
 

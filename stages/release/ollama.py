@@ -21,6 +21,7 @@ from pipeline.console import size
 from pipeline.errors import StageError, UsageError
 from pipeline.stage import ProgressBar
 from stages.release.recipe import Recipe, read_recipe
+from stages.release.usage import AFTER, BEFORE
 from stages.tokens.chat import chat_parts, with_system
 from stages.tokens.encoding import FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX
 
@@ -30,7 +31,6 @@ BLOCK = 1 << 20
 TRIES, PAUSE = 3, 2.0  # of an upload; seconds before the second, and twice as many before the third
 PROBE, SILENCE, LOADING = 5.0, 300.0, 300.0  # seconds without a byte: of a short question, of long work, of an answer
 QUESTION = "Hi"
-BEFORE, AFTER = "def add(a, b):\n", "\n\nprint(add(1, 2))\n"
 NAME = re.compile(r"(?:(?:[\w][\w.:-]{0,349}/)?[\w][\w-]{0,79}/)?[\w][\w.-]{0,79}(?::([\w][\w.-]{0,79}))?", re.ASCII)
 
 Say = Callable[[str], object]
@@ -76,7 +76,7 @@ def checked_name(name: str) -> str:
     if not found:
         raise UsageError(
             f"`{name}` cannot be a model's name in Ollama: letters, digits, `_`, `-` and `.`, a letter or digit first",
-            hint="pipeline export --create --name NAME[:TAG]",
+            hint="--name NAME[:TAG]  gives it another",
         )
     tag = (found[1] or "latest").lower()
     if tag in ("cloud", "local") or tag.endswith("-cloud"):
@@ -245,12 +245,20 @@ def ready(name: str, host: str | None = None) -> Server:
 
 
 def create(
-    name: str, folder: Path, *, host: str | None = None, overwrite: bool = False, say: Say, progress: Progress
+    name: str,
+    folder: Path,
+    *,
+    host: str | None = None,
+    overwrite: bool = False,
+    say: Say,
+    progress: Progress,
+    typed: str = "pipeline export --create",
 ) -> None:
     """Register the release in `folder` as `name`, and see that it answers and reads as it was trained to.
 
     Another model of that name is only replaced with `overwrite`. What is there already, the same in everything, is
-    left alone. Raises OllamaError, UsageError for a name that cannot be, ReleaseError for a Modelfile that cannot.
+    left alone. `typed` is the command line, for hints. Raises OllamaError, UsageError for a name that cannot be,
+    ReleaseError for a Modelfile that cannot.
     """
     server = ready(name, host)
     recipe = read_recipe(folder)
@@ -261,7 +269,7 @@ def create(
     elif shown is not None and not overwrite:
         raise OllamaError(
             f"{server.url} has a model {name} with other {', '.join(different)}; it was left as it is",
-            hint="pipeline export --create --overwrite  replaces it, --name NAME  takes another name",
+            hint=f"{typed} --overwrite  replaces it; with --name NAME instead it takes another name",
         )
     else:
         total = recipe.gguf.stat().st_size
@@ -278,11 +286,13 @@ def prove(server: Server, name: str, recipe: Recipe, *, say: Say) -> None:
 
     Raises OllamaError where it did not: a wrong template or start of text is noticed by its tokens.
     """
-    messages = with_system([{"role": "user", "content": QUESTION}], recipe.system)
-    chat = "".join(part.text for part in chat_parts(messages, prompt=True))
+    kind, text = "text", QUESTION
+    if ".Messages" in recipe.template:
+        messages = with_system([{"role": "user", "content": QUESTION}], recipe.system)
+        kind, text = "question", "".join(part.text for part in chat_parts(messages, prompt=True))
     asked: list[tuple[str, str, dict[str, Any]]] = [
-        ("a text as it is", chat, {"prompt": chat, "raw": True}),
-        ("a question through the template", chat, {"prompt": QUESTION}),
+        ("a text as it is", text, {"prompt": text, "raw": True}),
+        (f"a {kind} through the template", text, {"prompt": QUESTION}),
     ]
     if ".Suffix" in recipe.template:
         gap = FIM_PREFIX + BEFORE + FIM_SUFFIX + AFTER + FIM_MIDDLE
@@ -297,7 +307,7 @@ def prove(server: Server, name: str, recipe: Recipe, *, say: Say) -> None:
                 "answer badly",
                 hint="pipeline export  writes the Modelfile again",
             )
-    counted = f", and reads a question as the {wanted[1]} tokens that training makes of it" if wanted[1] else ""
+    counted = f", and reads a {kind} as the {wanted[1]} tokens that training makes of it" if wanted[1] else ""
     say(f"{name} answers{counted}")
 
 

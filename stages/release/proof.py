@@ -21,12 +21,10 @@ from stages.release.header import Header, read_header
 from stages.release.nasty import nasty_strings
 from stages.release.rounding import bits_per_weight, check_rounding, coarsest
 from stages.release.runtime import Runtime, Step, steps
-from stages.release.windows import Validation, tokens_in, validation_windows
+from stages.release.windows import tokens_in, validation_windows
 from stages.release.wording import check_chat, check_stops, check_tokens, read_tokenizer
 from stages.tokens.chat import CHAT_END, Message, answered, with_system
 from stages.tokens.encoding import Encoding, load_encoding
-
-__all__ = ["Validation", "prove", "validation_windows"]
 
 Advance = Callable[[float], Any]
 Windows = Sequence[Sequence[int]]
@@ -53,7 +51,7 @@ def prove(
     are scored, none of them from what `validation_windows` gives for such a `calibration` if there is enough text.
     `advance` gets shares of the work that add up to 1.
 
-    Returns, for the manifest: how many token ids (`tokens_compared`) of how many texts and nasty strings were compared;
+    Returns, for the manifest: how many token ids of texts (`tokens_compared`) and of nasty strings were compared;
     `text`, what was scored; `trained`, the trained weights beside F16 in a sample of it, and from there
     `top1_agreement_f16` and `max_logit_difference_f16`; `chat`; and in `files` for each its bits per weight, `kl` and
     `kl_99` (mean and 99th percentile of KL(F16 ‖ file), in nats), `top1` (how often it has F16's likeliest token),
@@ -83,17 +81,25 @@ def prove(
         stops = check_stops(runtime, encoding)
         length = runtime.context_length
         found = validation_windows(inputs["clean"] / "val", encoding, length, tokens=tokens, calibration=calibration)
+        readers = {name: (path, stack.enter_context(Runtime(path, threads=threads))) for name, path in others.items()}
+        vocabulary = stack.enter_context(Runtime(base, threads=1))  # one for each thread
         worker = stack.enter_context(ThreadPoolExecutor(1))
-        text = worker.submit(_check_text, runtime, encoding, inputs["convert"], texts, talks, system)
+        text = worker.submit(_check_text, vocabulary, encoding, inputs["convert"], texts, talks, system)
         trained = stack.enter_context(_trained(inputs["finetune"], threads))
+
+        def measured(share: float) -> None:
+            if text.done():
+                text.result()  # other token ids are told as soon as they are found
+            advance(0.9 * share)
+
         sizes = np.array(encoding.sizes())
         beside = Beside(base, trained, sizes)
         tallies = _measure(
             (base, runtime),
-            {name: (path, stack.enter_context(Runtime(path, threads=threads))) for name, path in others.items()},
+            readers,
             found.proof,
             beside,
-            lambda share: advance(0.9 * share),
+            measured,
         )
         said = _talk(runtime, encoding, [with_system(talk, system) for talk in talks], beside)
         (compared, nasty, chat) = text.result()
@@ -238,8 +244,8 @@ class Beside:
 def _talk(runtime: Runtime, encoding: Encoding, talks: Sequence[Sequence[Message]], beside: Beside) -> dict[str, Any]:
     """How often the F16 file would end its answer where the answers of conversations end.
 
-    A model that was hardly trained never does. Where the end is its likeliest token, llama.cpp has to stop there:
-    ReleaseError.
+    A model that was hardly trained never does. Where it is surest of an end, surer than SURE, llama.cpp is asked to go
+    on (`stop_tested`) and has to stop: ReleaseError.
     """
     if not encoding.chats:
         return {}
@@ -265,10 +271,11 @@ def _talk(runtime: Runtime, encoding: Encoding, talks: Sequence[Sequence[Message
                 chances.append(float(found.chances[row, end]))
                 ended += int(found.best[row]) == end
                 surest = max(surest, (chances[-1], inputs[part.window]))
-    if surest[0] > SURE and list(runtime.generate(surest[1], max_tokens=1)):
+    tested = surest[0] > SURE
+    if tested and list(runtime.generate(surest[1], max_tokens=1)):
         raise ReleaseError("export: llama.cpp goes on after the end of an answer")
     mean = significant(float(np.mean(chances))) if chances else None
-    return {"answers": len(chances), "ended": ended, "end_probability": mean}
+    return {"answers": len(chances), "ended": ended, "end_probability": mean, "stop_tested": tested}
 
 
 def _targets(windows: Windows, step: Step) -> NDArray[np.int64]:

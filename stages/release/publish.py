@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -76,7 +77,7 @@ def publish(artifact: Path, name: str, exports: Path) -> str:
             _replace(target, artifact, sums)
     except OSError as error:
         _explain(error, target)
-    return " ".join(create_command(name, told))
+    return shlex.join(create_command(name, told))
 
 
 def _is_published(target: Path, artifact: Path, sums: Mapping[str, str]) -> bool:
@@ -269,7 +270,7 @@ def _no_room(folder: Path, needed: str) -> StageError:
     free = console.size(free_bytes(folder))
     return StageError(
         f"export: no room in {folder.absolute()}: {needed}{free} free; the release before is as it was",
-        hint="pipeline gc  frees old artifacts; then: pipeline run",
+        hint="pipeline gc  frees old artifacts; then the same command again",
     )
 
 
@@ -278,5 +279,5 @@ def _explain(error: OSError, target: Path) -> NoReturn:
         raise _no_room(target.parent, "") from error
     raise StageError(
         f"export: {error.filename or target}: {error.strerror or error}; the release before is as it was",
-        hint=f"make {target.parent.absolute()} a folder that you may write to, then: pipeline run",
+        hint=f"make {target.parent.absolute()} a folder that you may write to; then the same command again",
     ) from error

@@ -18,7 +18,7 @@ from stages.release.errors import ReleaseError
 from stages.release.folder import replacing
 from stages.release.header import Header, TensorInfo, header_bytes, nbytes, packed, padded, read_header
 from stages.release.llamacpp import RuntimeUnavailable, quantize_rows, widen_halves
-from stages.release.mixes import ARCHITECTURES, Fallback, fallbacks, known, tensor_types
+from stages.release.mixes import FAMILIES, Fallback, fallbacks, known, tensor_types
 
 _SOURCES: Mapping[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 _WITHOUT_RUNTIME = ("BF16", "Q8_0")  # gguf-py writes these bit for bit as ggml does
@@ -161,8 +161,8 @@ def _model(path: Path, header: Header) -> dict[str, Any]:
     """The model's shape as `tensor_types` takes it. Raises ReleaseError for a file that is not for quantising."""
     try:
         architecture = header.text("general.architecture")
-        if architecture not in ARCHITECTURES:
-            choice = ", ".join(ARCHITECTURES)
+        if architecture not in FAMILIES:
+            choice = ", ".join(FAMILIES)
             raise ReleaseError(f"{path}: architecture {architecture!r}; mixes are known for {choice}")
         n_heads = header.number(f"{architecture}.attention.head_count")
         shared = f"{architecture}.attention.head_count_kv"

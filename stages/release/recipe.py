@@ -13,8 +13,7 @@ from typing import Any
 from pipeline.store import sha256_file
 from stages.release.errors import ReleaseError
 from stages.release.modelfile import read_modelfile
-
-SUMS = "SHA256SUMS"
+from stages.release.publish import SUMS
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.hardware import usable_cores
 from stages.release.errors import ReleaseError
 from stages.release.llamacpp import Batch, checked_library, errors, reason
 
@@ -81,7 +82,7 @@ class Runtime:
         self._lib = library = checked_library()
         # Threads wait for each other after every matrix, and these matrices are small: on two busy cores, two
         # threads were several times slower than one.
-        self._threads = threads or max(1, min(4, (os.cpu_count() or 1) // 2))
+        self._threads = threads or max(1, min(4, usable_cores() // 2))
         params = library.llama_model_default_params()
         no_devices = (c_void_p * 1)(None)  # an empty list: no GPU even in a wheel built for one
         params.devices = ctypes.addressof(no_devices)

@@ -11,6 +11,7 @@ from stages.release.markdown import block, line
 
 HUGGINGFACE = "huggingface"
 FROM_HERE = f'folder = "{HUGGINGFACE}"'
+CHAT = "tokenizer.apply_chat_template("
 BEFORE, AFTER = "def add(a, b):\n    return ", "\n\nprint(add(1, 2))\n"
 
 
@@ -49,7 +50,7 @@ def _python(facts: Facts, question: str) -> str:
     if facts.answers:
         said = "".join(f"    {_literal(message)},\n" for message in messages)
         asked = f"messages = [\n{said}]\n"
-        asked += "asked = tokenizer.apply_chat_template(\n    messages, add_generation_prompt=True, return_dict=True, "
+        asked += f"asked = {CHAT}\n    messages, add_generation_prompt=True, return_dict=True, "
         asked += 'return_tensors="pt"\n)'
     else:
         asked = f'asked = tokenizer({_literal(question)}, return_tensors="pt")'

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from stages.corpus.documents import read_documents
+from stages.release.errors import ReleaseError
 from stages.tokens.encoding import Encoding
 
 Window = list[int]  # `<bos>`, then at most as many ids as the context holds: the last is there to be foretold only
+MORE = "raise clean.val_fraction, or add documents"
 Unit = Literal["documents", "windows", "nothing"]
 
 
@@ -33,9 +35,10 @@ def validation_windows(
 ) -> Validation:
     """About `tokens` of validation text to prove with, and about `calibration` of other text to calibrate with.
 
-    Documents are taken in the order of their ids, which mixes the sources, and so the text of the proof stays the same
-    whatever `calibration` is, unless there is too little text for both: then each gets its share of it. Conversations
-    count only where there is nothing else. Raises ValueError where there is no text at all.
+    Documents are taken in the order of their ids, which mixes the sources. Where there is enough text, that of the
+    proof is the same whatever `calibration` is; where there is too little for both, each gets its share of it, and the
+    proof's depends on both numbers. Conversations count only where there is nothing else. Raises ReleaseError where
+    there is no text at all.
     """
     found: list[list[Window]] = []
     goal = enough = None
@@ -49,7 +52,7 @@ def validation_windows(
         if enough is not None and taken >= enough:
             break
     if not found:
-        raise ValueError(f"{folder} holds no text")
+        raise ReleaseError(f"{folder} holds no text", hint=MORE)
     if not calibration:
         return Validation(tuple(_first(chain.from_iterable(found), tokens)), (), "documents")
     apart: Unit = "documents" if len(found) > 1 else "windows"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.release.errors import ReleaseError
+from stages.release.imatrix import quiet_transformers
 from stages.release.runtime import Runtime
 from stages.tokens.chat import Message, with_system
 from stages.tokens.encoding import Encoding
@@ -78,9 +79,8 @@ def _normal_form(encoding: Encoding) -> Callable[[str], str]:
 def read_tokenizer(huggingface: Path) -> Any:
     """The tokenizer that transformers reads from a folder."""
     from transformers import AutoTokenizer
-    from transformers.utils import logging
 
-    logging.set_verbosity_error()
+    quiet_transformers()
     return AutoTokenizer.from_pretrained(huggingface)
 
 

@@ -38,6 +38,8 @@ def render(template: str, *, messages: Sequence[Mapping[str, str]] = (), prompt:
                 turns.append({"Role": message["role"], "Content": message["content"]})
         systems = [message["content"] for message in messages if message["role"] == "system"]
         dot = {"System": "\n\n".join(systems), "Messages": turns}
+        if ".Messages" not in template:
+            dot["Prompt"] = "\n\n".join(turn["Content"] for turn in turns if turn["Role"] == "user")
     return _Template(template).run(dot)
 
 
