@@ -45,10 +45,11 @@ def write_atomic(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _fsync(path.parent)
+    fsync(path.parent)
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Bring a file, or which names a folder has, to the disk."""
     if os.name == "nt" and path.is_dir():
         return  # Windows cannot open a folder for syncing
     descriptor = os.open(path, os.O_RDONLY)
@@ -238,9 +239,9 @@ class Store:
         for name, path in sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*")):
             if path.is_file() and name != MANIFEST and not name.startswith("."):
                 files[name] = {"sha256": sha256_file(path), "size": path.stat().st_size}
-                _fsync(path)
+                fsync(path)
         for path in [*(p for p in folder.rglob("*") if p.is_dir()), folder]:
-            _fsync(path)
+            fsync(path)
         whole = {**manifest, "stage": stage, "key": key, "digest": _digest(files), "files": files}
         write_atomic(folder / MANIFEST, json.dumps(whole, indent=1, ensure_ascii=False).encode())
         newest = next(reversed(self._folders(stage)), None)
@@ -249,7 +250,7 @@ class Store:
         for scratch in folder.glob(".*"):
             shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink()
         folder.rename(final)
-        _fsync(final.parent)
+        fsync(final.parent)
         return Artifact(final, whole)
 
     def verify(self) -> list[str]:

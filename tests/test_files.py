@@ -156,11 +156,8 @@ def test_sizes_are_read(text: str, size: str) -> None:
     assert checked_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "12", "MB", "-3MB", "4.5 bits", "1e6", "../x", "0.00000001GB"])
+@pytest.mark.parametrize("text", ["", "MB", "-3MB", "4.5 bits", "1e6", "../x", "0.00000001GB"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    if text == "12":  # bytes
-        assert checked_size(text) == "12"
-        return
     with pytest.raises(ValueError, match="neither a size such as 12MB nor bits per weight"):
         checked_size(text)
 

@@ -19,7 +19,7 @@ from typing import NoReturn
 from pipeline import console
 from pipeline.errors import IntegrityError, StageError
 from pipeline.hardware import free_bytes
-from pipeline.store import MANIFEST, sha256_file
+from pipeline.store import MANIFEST, fsync, sha256_file
 from stages.release.modelfile import create_command
 
 SUMS = "SHA256SUMS"
@@ -98,13 +98,13 @@ def _replace(target: Path, artifact: Path, sums: Mapping[str, str]) -> None:
         _lay_out(artifact, (*sums, SUMS), fresh)
         kept = _take_along(target, fresh, sums)
         for folder, _, _ in os.walk(fresh):
-            _sync(Path(folder))
+            fsync(Path(folder))
         _swap(fresh, target)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     with suppress(OSError):  # it is there, and what made it can make it again
-        _sync(target.parent)
+        fsync(target.parent)
     for leftover in ("new", "old"):
         shutil.rmtree(_beside(target, leftover), ignore_errors=True)
     for name, other in kept.items():
@@ -254,16 +254,6 @@ def _finish(target: Path) -> None:
 
 def _beside(target: Path, suffix: str) -> Path:
     return target.with_name(f".{target.name}.{suffix}")
-
-
-def _sync(folder: Path) -> None:
-    if os.name == "nt":
-        return  # Windows cannot open a folder for syncing
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _no_room(folder: Path, needed: str) -> StageError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
@@ -87,9 +88,9 @@ class Source(Section):
     }  # fmt: skip
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """What documents are marked with: the same wherever and whenever they are gathered."""
-        raise NotImplementedError
 
 
 class FolderSource(Source):
