@@ -49,7 +49,7 @@ def make_shape(architecture: str = "llama", **sizes: Any) -> Shape:
 
 def noise(seed: int, *shape: int) -> NDArray[np.float32]:
     """Bell-shaped numbers around 0, the same on every machine and with every numpy."""
-    x = np.arange(4 * np.prod(shape), dtype=np.uint32) + np.uint32(seed << 24)
+    x = np.arange(4 * np.prod(shape), dtype=np.uint32) + np.uint32((seed << 24) % 2**32)
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):
         x = (x ^ (x >> np.uint32(shift))) * np.uint32(factor)
     return ((x >> 8).reshape(4, *shape).sum(axis=0).astype(np.float32) - 2**25) / np.float32(2**25)
