@@ -34,6 +34,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout."
 FromOption = Annotated[str | None, typer.Option("--from", help="Start here; take what comes before as it is.")]
 UntilOption = Annotated[str | None, typer.Option(help="Stop after this stage; by default the config's `until`.")]
 ForceOption = Annotated[list[str] | None, typer.Option(help="Rerun this stage even if it is up to date. Repeatable.")]
+TemperatureOption = Annotated[float, typer.Option(min=0, help="0 takes the likeliest token.")]
+TopKOption = Annotated[int, typer.Option(min=0, help="Of so many likeliest tokens; 0 for all.")]
+TopPOption = Annotated[float, typer.Option(min=0.01, max=1, help="Of the fewest tokens that are so probable together.")]
+MinPOption = Annotated[float, typer.Option(min=0, max=1, help="Of tokens with this share of the likeliest's chance.")]
+PenaltyOption = Annotated[float, typer.Option(min=0.01, help="Against tokens that were just there; 1 for none.")]
+StopOption = Annotated[list[str] | None, typer.Option(help="End before this text. Repeatable.")]
+SystemOption = Annotated[str | None, typer.Option(help="System message; by default that of the model.")]
+StageOption = Annotated[str, typer.Option(help="pretrain or finetune: that stage's weights, in torch.")]
 ChangedOption = Annotated[bool, typer.Option("--changed-code", help="Rerun stages whose code changed.")]
 
 
@@ -185,33 +193,166 @@ def show(
 
 @app.command()
 def sample(
-    prompt: Annotated[str, typer.Argument(help="Text to go on from, if any; a question with --chat.")] = "",
+    prompt: Annotated[
+        str, typer.Argument(help="Text to go on from, if any; a question with --chat; - reads standard input.")
+    ] = "",
+    file: Annotated[Path | None, typer.Option(help="Go on from the text of this file.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="Fill a gap after this text; @FILE reads it.")] = None,
+    suffix: Annotated[str | None, typer.Option(help="Fill a gap before this text; @FILE reads it.")] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Ask in the chat format of finetuning.")] = False,
     samples: Annotated[int, typer.Option(min=1, help="How many, each with a seed of its own.")] = 1,
     max_tokens: Annotated[int, typer.Option(min=1)] = 200,
-    temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token.")] = 0.8,
-    top_k: Annotated[int, typer.Option(min=0, help="0 for all.")] = 50,
-    top_p: Annotated[float, typer.Option(min=0.01, max=1)] = 1.0,
+    temperature: TemperatureOption = 0.8,
+    top_k: TopKOption = 50,
+    top_p: TopPOption = 1.0,
+    min_p: MinPOption = 0.0,
+    repeat_penalty: PenaltyOption = 1.0,
+    stop: StopOption = None,
+    system: SystemOption = None,
     seed: Annotated[int, typer.Option(min=0)] = 1337,
-    stage: Annotated[str, typer.Option(help="pretrain or finetune; by default the last that is there.")] = "",
+    model: Annotated[str, typer.Option(help="As of evaluate; by default the newest trained weights.")] = "",
+    stage: StageOption = "",
+    config: Annotated[
+        str | None, typer.Option("--config", "-c", help="Take the newest run of this config; by default of any.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Write texts: from a beginning, in answer to a question, or into a gap."""
+    from pipeline.config import find_config
+    from pipeline.store import Store
+    from stages.evaluation import sample as sampler
+    from stages.evaluation.models import open_model
+    from stages.evaluation.models.newest import newest_weights
+    from stages.tokens.sampling import Sampling
+
+    store = Store(ARTIFACTS)
+    asked = sampler.read_prompt(prompt, file=file, prefix=prefix, suffix=suffix, chat=chat)
+    spec = model or newest_weights(store, find_config(config) if config else None, stage)
+    with open_model(spec, system=system, artifacts=ARTIFACTS) as opened:
+        sampler.sample(
+            opened,
+            asked,
+            samples=samples,
+            sampling=Sampling(temperature, top_k, top_p, min_p, repeat_penalty),
+            max_tokens=max_tokens,
+            seed=seed,
+            stop=stop or (),
+            json=json,
+        )
+
+
+@app.command()
+def chat(
+    model: Annotated[
+        str, typer.Argument(metavar="[MODEL]", help="As of evaluate; by default the newest release, in llama.cpp.")
+    ] = "",
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer.")] = 256,
+    temperature: TemperatureOption = 0.2,
+    top_k: TopKOption = 40,
+    top_p: TopPOption = 1.0,
+    min_p: MinPOption = 0.0,
+    repeat_penalty: PenaltyOption = 1.0,
+    stop: StopOption = None,
+    system: SystemOption = None,
+    seed: Annotated[int, typer.Option(min=0)] = 1337,
+    stage: StageOption = "",
     config: Annotated[
         str | None, typer.Option("--config", "-c", help="Take the newest run of this config; by default of any.")
     ] = None,
 ) -> None:
-    """Write text with the weights of the newest run."""
-    from pipeline import history
+    """Talk with a model in the terminal; lines of a pipe are answered one by one."""
     from pipeline.config import find_config
     from pipeline.store import Store
-    from stages.training.sample import Sampling, load_trained, stream_samples
+    from stages.evaluation import chat as terminal
+    from stages.evaluation.models import open_model
+    from stages.evaluation.models.newest import newest_release, newest_weights
+    from stages.tokens.sampling import Sampling
 
-    artifacts = history.newest_trained(Store(ARTIFACTS), find_config(config) if config else None)
-    encoding, model = load_trained({name: artifact.path for name, artifact in artifacts.items()}, stage)
-    sampling = Sampling(temperature, top_k, top_p)
-    for text in stream_samples(
-        encoding, model, prompt, samples=samples, chat=chat, max_tokens=max_tokens, sampling=sampling, seed=seed
-    ):
-        sys.stdout.write(text)
-        sys.stdout.flush()
+    store, wanted = Store(ARTIFACTS), find_config(config) if config else None
+    spec = model or (newest_weights(store, wanted, stage) if stage else newest_release(store, wanted))
+    with open_model(spec, system=system, artifacts=ARTIFACTS) as opened:
+        terminal.chat(
+            opened,
+            sampling=Sampling(temperature, top_k, top_p, min_p, repeat_penalty),
+            max_tokens=max_tokens,
+            seed=seed,
+            stop=stop or (),
+        )
+
+
+@app.command()
+def evaluate(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL]...",
+            help="GGUF files, folders, artifacts, ollama:NAME, openai:NAME@URL; none: the newest release.",
+        ),
+    ] = None,
+    execute: Annotated[bool, typer.Option("--execute", help="Run what the models write, in the sandbox.")] = False,
+    tasks: Annotated[list[str] | None, typer.Option(help="Patterns of task ids, such as 'pins/*'; repeatable.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Answers to each task; pass@10 takes ten.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write every answer of the models to this file.")] = None,
+    answers: Annotated[Path | None, typer.Option(help='Judge lines of {"task": …, "answer": …} instead.')] = None,
+    references: Annotated[bool, typer.Option("--references", help="Judge the suite's own solutions instead.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the tasks.")] = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    profile: ProfileOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Ask models for programs: do they compile, do they work, how sure is that? One table."""
+    from pipeline.store import Store
+    from stages.evaluation import compare
+
+    _only_with("a MODEL", models, {"--save": save})
+    if list_ or references or answers:
+        raise typer.Exit(compare.suite(tasks or ["*"], references=references, answers=answers, json=json))
+    store = Store(ARTIFACTS)
+    asked = {"tasks": tasks, "samples": samples, "execute": execute or None}
+    override = [f"evaluate.{key}={jsonlib.dumps(value)}" for key, value in asked.items() if value]
+    records: list[Any] = []
+    if models:
+        # Other people's models can be asked before there is a run of one's own.
+        anything = config or (None if store.runs() else "micropython")
+        records += compare.compare(
+            models, _load(store, anything, profile, [*(set_ or ()), *override]), store, save=save
+        )
+    else:
+        from pipeline.runner import Options, Runner
+        from stages import ROAD
+
+        loaded = _load(store, config, profile, [*(set_ or ()), *override])
+        Runner(ROAD, loaded, store, EXPORTS, Options(only=("evaluate", "report"), typed=_typed())).run("evaluate")
+    compare.show([*records, *compare.evaluated(store)], json=json)
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(metavar="[RUN]", help="A run's number; by default the newest.")] = "",
+    against: Annotated[str, typer.Option(help="A run to compare with.")] = "",
+    out: Annotated[Path | None, typer.Option(help="The folder; by default reports/<name>-<run>.")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    tensorboard: Annotated[Path | None, typer.Option(help="Write the figures for TensorBoard to this folder.")] = None,
+    wandb: Annotated[str | None, typer.Option(help="Send the figures to this project of Weights & Biases.")] = None,
+) -> None:
+    """Show a run as one page: what came in, how training went, what the model can do, where all of it comes from."""
+    from pipeline import console
+    from pipeline.store import Store
+    from stages.evaluation import report as reporter
+
+    page = reporter.report(Store(ARTIFACTS), run, against=against, out=out, open_=open_)
+    console.say(str(page))
+    metrics = page.with_name(reporter.POINTS)
+    if tensorboard:
+        from stages.evaluation.trackers import to_tensorboard
+
+        to_tensorboard(metrics, tensorboard)
+        console.say(f"next: tensorboard --logdir {shlex.quote(str(tensorboard))}", "bold green")
+    if wandb:
+        from stages.evaluation.trackers import to_wandb
+
+        to_wandb(metrics, wandb, page.parent.name, {})
 
 
 @app.command()
@@ -276,8 +417,9 @@ def doctor(json: JsonOption = False) -> None:
     """Check that this machine has what the stages need."""
     from pipeline import doctor as examination
     from pipeline import views
+    from stages.evaluation.node import examined
 
-    views.doctor(examination.examine(ARTIFACTS), json=json)
+    views.doctor(examination.examine(ARTIFACTS, [examined()]), json=json)
 
 
 @app.command()

@@ -129,7 +129,7 @@ class _Lines:
 
     def __init__(self, name: str, total: float, unit: str) -> None:
         self.name, self.total, self.unit = name, total, unit
-        self.done = 0.0
+        self.done = self.told = 0.0
         self.note = ""
         self.started = self.printed = time.monotonic()
         self.resumed = 0.0
@@ -143,12 +143,12 @@ class _Lines:
             self._print()
 
     def finish(self) -> None:
-        if self.printed > self.started:
+        if self.printed > self.started and self.done != self.told:
             self._print()
 
     def _print(self) -> None:
         now = time.monotonic()
-        self.printed = now
+        self.printed, self.told = now, self.done
         rate = (self.done - self.resumed) / max(now - self.started, 1e-9)
         left = f", {duration((self.total - self.done) / rate)} left" if rate and self.total > self.done else ""
         note = f"  {self.note}" if self.note else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import sys
+from collections.abc import Sequence
 from importlib import util
 from pathlib import Path
 
@@ -16,9 +17,9 @@ NEEDED_BYTES = 2 * 2**30
 Finding = dict[str, str]
 
 
-def examine(store: Path) -> list[Finding]:
-    """Findings with `what`, `state` (ok, warn or fail), `found` and `advice`."""
-    return [*_python(), *_packages(), *_machine(store), *_tools()]
+def examine(store: Path, more: Sequence[Finding] = ()) -> list[Finding]:
+    """Findings with `what`, `state` (ok, warn or fail), `found` and `advice`; `more` are those of the stages."""
+    return [*_python(), *_packages(), *_machine(store), *_tools(), *more]
 
 
 def _finding(what: str, state: str, found: str, advice: str = "") -> Finding:

@@ -20,6 +20,14 @@ def newest_run(store: Store, command: str | None = None) -> dict[str, Any]:
     raise UsageError(f"no run in {store.root.resolve()} yet", hint="pipeline run --config micropython.yaml")
 
 
+def numbered(store: Store, number: str) -> dict[str, Any]:
+    """The record of the run with that number; raises UsageError where there is none."""
+    for record in store.runs():
+        if str(record["run"]) == number:
+            return record
+    raise UsageError(f"no run {number}", hint="pipeline log")
+
+
 def newest_trained(store: Store, config: Path | None = None) -> dict[str, Artifact]:
     """The artifacts of the newest run (of a config) that got as far as weights; raises UsageError without one."""
     wanted = config and str(config.resolve())
@@ -82,16 +90,13 @@ def status(road: Road, store: Store) -> list[dict[str, Any]]:
 def resolve(store: Store, name: str) -> dict[str, Artifact]:
     """What a name stands for: a run's number gives all its artifacts, `stage/v0007` one."""
     if name.isdigit():
-        for record in store.runs():
-            if record["run"] == int(name):
-                return run_artifacts(store, record)
-        raise UsageError(f"no run {name}", hint="pipeline log")
+        return run_artifacts(store, numbered(store, name))
     artifact = store.by_label(name)
     return {artifact.stage: artifact}
 
 
 def difference(before: Mapping[str, Artifact], after: Mapping[str, Artifact]) -> list[dict[str, Any]]:
-    """Each value of config, inputs, metrics and packages that differs, by stage."""
+    """Each value of config, inputs, metrics and packages that differs, by stage; of metrics those that are a figure."""
     rows = []
     for stage in dict.fromkeys([*before, *after]):
         old: Mapping[str, Any] = before[stage].manifest if stage in before else {}
@@ -108,6 +113,7 @@ def difference(before: Mapping[str, Artifact], after: Mapping[str, Artifact]) ->
                 {"stage": stage, "value": name, "before": was.get(name), "after": now.get(name)}
                 for name in sorted(was.keys() | now.keys())
                 if was.get(name) != now.get(name)
+                and not (part == "metrics" and isinstance(was.get(name, now.get(name)), list))  # curves, texts
             ]
     return rows
 

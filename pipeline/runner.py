@@ -206,7 +206,7 @@ class Runner:
             self._save(record)
             if stage.publish:
                 following.append(self._publish(stage, made[stage.name]))
-        return following
+        return [*following, *(stage.command for stage in self.stages()[-1:] if stage.command)]
 
     def _publish(self, stage: Stage, artifact: Artifact) -> str:
         assert stage.publish is not None

@@ -97,6 +97,7 @@ class Stage:
     seed, a `named` one on its name, and a `resumable` one goes on from its own partial output.
     `fingerprint(sections, base)` describes input from outside the store. A `parallel` stage is run by all processes of
     a run at once, of which the first alone writes.
+    `command` is what to type next where a run ends with this stage.
     `publish(artifact, name, folder)` copies a finished artifact to where people look for it and returns the next
     command for them. `estimate(all sections)` gives lines for `plan`.
     """
@@ -115,6 +116,7 @@ class Stage:
     estimate: Callable[[Mapping[str, Section]], list[str]] | None = None
     spared: Callable[[Mapping[str, Section]], frozenset[str]] | None = None
     parallel: bool = False
+    command: str = ""
 
 
 Road = tuple[Stage, ...]

@@ -2,7 +2,7 @@
 
 from pipeline.stage import Road
 from stages.corpus import augment, clean, extract, gather
-from stages.evaluation import evaluate
+from stages.evaluation import evaluate, report
 from stages.release import convert, export
 from stages.tokens import tokenize, tokenizer
 from stages.training import finetune, pretrain
@@ -19,4 +19,5 @@ ROAD: Road = (
     convert.STAGE,
     export.STAGE,
     evaluate.STAGE,
+    report.STAGE,
 )

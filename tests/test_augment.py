@@ -216,7 +216,10 @@ def test_variants_follow_from_the_seed_and_the_document_alone() -> None:
 @pytest.mark.parametrize("config", [{"copies": 0}, {"methods": []}])
 def test_none_asked_for_is_none_made(tmp_path: Path, one_worker: None, config: dict[str, Any]) -> None:
     run = augmented(tmp_path, [document("blink.py")], **config)
-    assert run.metrics == {"originals": 1, "variants": 0, "methods": {}, "capped_sources": []}
+    characters = {"originals": len(document("blink.py").text), "variants": 0, "methods": {}}
+    assert run.metrics == {
+        "originals": 1, "variants": 0, "methods": {}, "characters": characters, "capped_sources": [],
+    }  # fmt: skip
     assert list(read_documents(run.out)) == [document("blink.py")]
 
 
@@ -260,6 +263,13 @@ def test_originals_come_in_their_order_each_before_its_variants(tmp_path: Path, 
     assert written[::3] == train
     assert run.metrics["originals"] == 3 and run.metrics["variants"] == 6
     assert run.metrics["methods"]["pins"] == run.metrics["methods"]["rename"] == 6
+    added = [each for each in written if "variant_of" in each.meta]
+    characters = run.metrics["characters"]
+    assert characters["originals"] == sum(len(each.text) for each in train)
+    assert characters["variants"] == sum(len(each.text) for each in added)
+    for method, size in characters["methods"].items():
+        assert size == sum(len(each.text) for each in added if method in each.meta["augmented"])
+    assert characters["methods"].keys() == run.metrics["methods"].keys() >= {"pins", "rename"}
 
 
 def test_one_worker_and_two_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

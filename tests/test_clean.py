@@ -160,6 +160,38 @@ def test_each_drop_has_its_reason_and_every_document_is_counted(tmp_path: Path) 
     assert sum(characters["train"].values()) == sum(len(found.text) for found in train)
     assert any(re.match(rf" *{len(documents)} documents, ", line) for line in run.said)
     assert any("1 − near-duplicate" in line for line in run.said)
+    assert run.metrics["read"] == {"documents": 15, "characters": sum(len(given.text) for given in documents)}
+
+
+def test_the_way_of_documents_is_told_for_each_source_and_licence(tmp_path: Path) -> None:
+    documents = [
+        document("a.py", source="one"), document("b.py", source="one"), document("c.md", kind="docs", source="one"),
+        document("d.py", source="one", license="ISC"), document("e.py", "x\n", source="one", license="ISC"),
+        document("f.py", program("a.py"), source="two"), document("g.py", program("a.py") + "x = 1\n", source="two"),
+        document("h.py", license="GPL-3.0-only", source="two"), document("i.py", source="two"), *OTHERS,
+    ]  # fmt: skip
+    documents[1] = replace(documents[1], text=documents[1].text.replace("\n", "\r\n"))
+    run = cleaned(tmp_path, documents)
+    train, val = sides(run)
+    found = {(row["source"], row["license"]): row for row in run.metrics["sources"]}
+    assert list(found) == [("one", "ISC"), ("one", "MIT"), ("s", "MIT"), ("two", "GPL-3.0-only"), ("two", "MIT")]
+    for (source, license), row in found.items():
+        for side, written in (("train", train), ("val", val)):
+            mine = [each for each in written if (each.source, each.license) == (source, license)]
+            kinds = {each.kind for each in mine}
+            assert row[side] == {kind: sum(each.kind == kind for each in mine) for kind in kinds}
+            sizes = {kind: sum(len(each.text) for each in mine if each.kind == kind) for kind in kinds}
+            assert row["characters"][side] == sizes
+    assert [row["dropped"] for row in found.values()] == [
+        {"too short": 1}, {}, {}, {"licence": 1}, {"duplicate": 1, "near-duplicate": 1},
+    ]  # fmt: skip
+    size = len(program("a.py"))
+    assert found["two", "MIT"]["characters"]["dropped"] == {"duplicate": size, "near-duplicate": size + 6}
+    for side in ("dropped", "train", "val"):
+        rows = [row[side] for row in found.values()]
+        assert sum(sum(row.values()) for row in rows) == sum(run.metrics[side].values())
+    counted = sum(sum(of.values()) for of in run.metrics["characters"].values())
+    assert run.metrics["read"]["characters"] - counted == 12  # line ends of b.py
 
 
 def test_only_the_licences_of_the_list_are_let_in(tmp_path: Path) -> None:

@@ -96,6 +96,15 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(
     ]
 
 
+def test_a_line_that_was_told_last_is_not_told_again(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with console.progress("pretrain", 2, "steps") as bar:
+        bar.advance(note="loss 3.2")
+        clock[0] += 8
+        bar.advance(note="loss 3.1")
+        clock[0] += 4
+    assert capsys.readouterr().err.splitlines() == ["  pretrain 2/2 steps, 0.2 steps/s  loss 3.1"]
+
+
 def test_the_rate_does_not_count_what_was_there_before_a_resume(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:

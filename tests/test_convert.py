@@ -105,8 +105,10 @@ def make_release(root: Path, *, steps: int = 0, kind: str = "sentencepiece", **s
     write_tokenizer(root / "tokenizer", kind, [document.text for document in documents])
     encoding = load_encoding(root / "tokenizer")
     (root / "tokenize").mkdir()
-    (root / "tokenize/meta.json").write_text(json.dumps({"system": SYSTEM, "dtype": "uint16"}))
+    meta = {"system": SYSTEM, "dtype": "uint16", "context_length": CONTEXT}
+    (root / "tokenize/meta.json").write_text(json.dumps(meta))
     np.array(encoding.encode(documents[0].text), np.uint16).tofile(root / "tokenize/train.bin")
+    np.array([0], np.int64).tofile(root / "tokenize/train.idx")
     torch.manual_seed(0)
     sizes = SHAPE if shape.get("architecture", "llama") == "llama" else {"d_model": 64, "n_layers": 2, "n_heads": 4}
     model = make_model(ModelConfig.model_validate({**sizes, **shape}), encoding.vocab_size, CONTEXT)

@@ -59,3 +59,8 @@ def test_a_nearly_full_disk_and_a_missing_ollama_are_warnings(tmp_path: Path, mo
 def test_an_old_python_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor.sys, "version_info", (3, 10, 9))
     assert examine(tmp_path)["python"]["advice"] == "install Python 3.11 or newer"
+
+
+def test_findings_of_the_stages_come_last(tmp_path: Path) -> None:
+    told = {"what": "node", "state": "warn", "found": "missing", "advice": "install it"}
+    assert doctor.examine(tmp_path, [told]) == [*doctor.examine(tmp_path), told]

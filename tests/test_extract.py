@@ -193,6 +193,11 @@ def test_bad_pdfs_are_left_out_beside_good_files_and_counted_by_reason(tmp_path:
     }  # fmt: skip
     assert "password" in found["locked.pdf"][2] and "OCR" in found["scan.pdf"][2]
     assert run.metrics["left_out"] == {"damaged": 2, "empty": 2, "encrypted": 1, "scanned": 1}
+    examples = run.metrics["left_out_examples"]
+    assert {word: sorted(paths) for word, paths in examples.items()} == {
+        "damaged": ["cut.pdf", "other.pdf"], "empty": ["blank.pdf", "zero.pdf"], "encrypted": ["locked.pdf"],
+        "scanned": ["scan.pdf"],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

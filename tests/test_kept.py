@@ -17,13 +17,17 @@ TEXTS = ["a b c d e f", "...", "one two three four five six seven", "a b c d e g
 
 def document(number: int) -> Document:
     source = ["b", "a", "c", "a", "b"][number]
-    return Document(f"id{number}", TEXTS[number], KINDS[number % 3], source, f"{number}.md", "MIT")
+    return Document(
+        f"id{number}", TEXTS[number], KINDS[number % 3], source, f"{number}.md", ["MIT", "0BSD"][number % 2]
+    )
 
 
 def entry(number: int) -> Entry:
     given = document(number)
     kind, size = KINDS.index(given.kind), len(given.text)
-    return Entry(to_json(given).encode(), given.id, given.source, given.path, kind, size, 2**64 - 1 - number, b"")
+    return Entry(
+        to_json(given).encode(), given.id, given.source, given.path, kind, size, 2**64 - 1 - number, b"", given.license
+    )
 
 
 def test_documents_come_back_by_number(tmp_path: Path) -> None:
@@ -35,6 +39,9 @@ def test_documents_come_back_by_number(tmp_path: Path) -> None:
         assert [kept.document(number) for number in (4, 0, 3, 1, 2)] == [document(n) for n in (4, 0, 3, 1, 2)]
         assert [kept.kind(number) for number in range(5)] == ["code", "docs", "pair", "code", "docs"]
         assert [kept.size(number) for number in range(5)] == [len(text) for text in TEXTS]
+        assert [kept.origin(number) for number in range(5)] == [
+            ("b", "MIT"), ("a", "0BSD"), ("c", "MIT"), ("a", "0BSD"), ("b", "MIT"),
+        ]  # fmt: skip
         assert kept.with_shingles().tolist() == [0, 2, 3, 4] and bands.shape[0] == 5
         table = kept.table()
         assert table.sources.tolist() == [1, 0, 2, 0, 1] and table.sizes.tolist() == [len(text) for text in TEXTS]

@@ -298,6 +298,23 @@ def test_the_pace_is_told_and_is_no_part_of_the_result(tmp_path: Path) -> None:
     assert sorted(outputs(tmp_path)) == ["metrics.jsonl", "model.json", "model.safetensors"]
 
 
+def test_the_metrics_tell_the_course_of_the_run(tmp_path: Path) -> None:
+    def speak(network: Network) -> list[dict[str, str]]:
+        return [{"prompt": "p", "text": "said"}]
+
+    stand = Stand(tmp_path)
+    batches = Fixed([random_batch(0)], [random_batch(1)])
+    metrics = train(stand.context, tiny(), batches, config(max_steps=5), speak=speak)
+    log = stand.log
+    assert [record["tokens"] for record in log] == [step * 2 * CONTEXT for step in range(1, 6)]
+    for name, values in metrics["curve"].items():
+        assert values == pytest.approx([record[name] for record in log], rel=1e-5)
+    judged = [[record["step"], record["val_loss"]] for record in log if "val_loss" in record]
+    assert [step for step, _ in judged] == [2, 4, 5]
+    assert metrics["validation"] == [[step, pytest.approx(loss, rel=1e-5)] for step, loss in judged]
+    assert metrics["samples"] == [[2, "p", "said"], [4, "p", "said"], [5, "p", "said"]]
+
+
 def interrupted_after(stand: Stand, steps: int) -> Callable[[], AbstractContextManager[Callable[[], bool]]]:
     """Deferred interrupts as of a signal that comes during that step."""
 

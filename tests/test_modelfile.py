@@ -55,6 +55,7 @@ def test_every_command_is_what_ollama_needs() -> None:
         ("num_ctx", "256"),
         ("num_predict", "64"),
         ("temperature", "0.2"),
+        ("repeat_penalty", "1"),
         ("stop", "<|im_end|>"),
         ("stop", "<|im_start|>"),
         ("stop", "<eos>"),
@@ -94,7 +95,7 @@ VISIBLE = st.lists(LETTERS, min_size=1).map("".join)
 @given(VISIBLE, VISIBLE)
 def test_whatever_the_texts_hold_they_stay_inside_their_quotes(system: str, license: str) -> None:
     found = commands(Modelfile("a.gguf", 8, 1, 0.5, system, license).render())
-    assert [name for name, _ in found][-2:] == ["SYSTEM", "LICENSE"] and len(found) == 10
+    assert [name for name, _ in found][-2:] == ["SYSTEM", "LICENSE"] and len(found) == 11
     for (_, told), wanted in zip(found[-2:], (system, license), strict=True):
         assert told == wanted.replace('"""', "'''")
 
@@ -159,7 +160,9 @@ def test_a_modelfile_is_read_as_it_was_written(
     quoted = [(name, text.replace('"""', "'''")) for name, text in (("SYSTEM", system), ("LICENSE", license)) if text]
     assert [pair for pair in found if pair[0] in ("SYSTEM", "LICENSE") and pair[1]] == quoted
     assert found[:2] == [("FROM", "./tiny-q8_0.gguf"), ("TEMPLATE", modelfile.template)]
-    assert [name for name, _ in found[2:8]] == ["num_ctx", "num_predict", "temperature", "stop", "stop", "stop"]
+    assert [name for name, _ in found[2:9]] == [
+        "num_ctx", "num_predict", "temperature", "repeat_penalty", "stop", "stop", "stop"
+    ]  # fmt: skip
 
 
 def test_what_people_write_in_a_modelfile_is_read_as_ollama_reads_it(tmp_path: Path) -> None:

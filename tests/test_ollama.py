@@ -109,7 +109,8 @@ def test_a_release_is_uploaded_registered_and_asked(fake: Ollama, release: Path)
     assert (made["template"], made["system"]) == (MODELFILE.template, MODELFILE.system)
     assert made["license"] == [MODELFILE.license]
     stops = ["<|im_end|>", "<|im_start|>", "<eos>"]
-    assert made["parameters"] == {"num_ctx": 64, "num_predict": 16, "temperature": 0.25, "stop": stops}
+    numbers = {"num_ctx": 64, "num_predict": 16, "temperature": 0.25, "repeat_penalty": 1}
+    assert made["parameters"] == {**numbers, "stop": stops}
     talk = [{"role": "system", "content": MODELFILE.system}, {"role": "user", "content": ollama.QUESTION}]
     chat = "".join(part.text for part in chat_parts(talk, prompt=True))
     gap = f"<fim_prefix>{ollama.BEFORE}<fim_suffix>{ollama.AFTER}<fim_middle>"

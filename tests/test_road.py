@@ -28,10 +28,12 @@ PROJECT = Path(__file__).parents[1]
 WINGS = ("corpus", "tokens", "training", "release", "evaluation")
 # What a wing may use of those before it: the forms of a document, of tokens and of the network, and the runtime.
 SHARED = {
-    "stages.corpus.documents",
-    "stages.tokens.encoding", "stages.tokens.chat", "stages.tokens.fim", "stages.tokens.words",
+    "stages.corpus.documents", "stages.corpus.rewrite.compiler",
+    "stages.tokens.encoding", "stages.tokens.chat", "stages.tokens.fim", "stages.tokens.sampling",
+    "stages.tokens.words",
     "stages.training.model", "stages.training.networks.network", "stages.training.shape", "stages.training.huggingface",
-    "stages.release.runtime", "stages.release.modelfile",
+    "stages.training.sample",
+    "stages.release.runtime", "stages.release.modelfile", "stages.release.ollama",
 }  # fmt: skip
 
 
@@ -63,7 +65,7 @@ def imports(name: str) -> set[str]:
 def test_the_road_runs_from_the_sources_to_what_is_known_of_the_release() -> None:
     assert [stage.name for stage in ROAD] == [
         "gather", "extract", "clean", "augment", "tokenizer", "tokenize", "pretrain", "finetune", "convert", "export",
-        "evaluate",
+        "evaluate", "report",
     ]  # fmt: skip
 
 
@@ -149,7 +151,7 @@ model: {d_model: 32, n_layers: 2, n_heads: 2, n_kv_heads: 1, d_ff: 64}
 pretrain: {precision: fp32, batch_size: 4, max_steps: 8, warmup_steps: 2, learning_rate: 3.0e-3, eval_every: 4}
 finetune: {precision: fp32, batch_size: 4, max_steps: 3, warmup_steps: 1, eval_every: 3}
 export: {quant: [f16, q4_k_m]}
-evaluate: {prompts: [Blink pin 15.], max_tokens: 8}
+evaluate: {prompts: [Blink pin 15.], max_tokens: 8, tasks: ["pins/l*"]}
 """
 
 
@@ -235,7 +237,20 @@ def test_the_whole_road(tiny: Project, one_thread: None) -> None:
     assert "tiny" in tiny.pipeline("log") + tiny.printed
     tiny.pipeline("verify")
     tiny.pipeline("sample", "import machine", "--max-tokens", "5")
-    assert tiny.printed.strip()
+    assert tiny.printed.startswith("import machine")
+    check_the_evaluation(tiny)
+
+
+def check_the_evaluation(tiny: Project) -> None:
+    page = (tiny.artifact("report") / "report.html").read_bytes()
+    told = tiny.pipeline("report", "--out", "page")
+    assert told == "page/report.html\n" and (tiny.folder / "page/report.html").read_bytes() == page
+    release = max((tiny.folder / "exports/tiny").glob("*.gguf"))
+    told = tiny.pipeline("evaluate", "finetune", str(release), "--config", "tiny.yaml", "--save", "answers.jsonl")
+    assert "compile" in told and len((tiny.folder / "answers.jsonl").read_text().splitlines()) == 2 * 2
+    for command in (["evaluate", "--list"], ["chat", "--help"]):
+        tiny.pipeline(*command)
+        assert tiny.printed
 
 
 def check_the_corpus(tiny: Project) -> None:
@@ -279,7 +294,7 @@ def check_the_release(tiny: Project) -> None:
     assert np.abs(ours - theirs).max() <= 1e-4
     assert np.abs(answers.numpy() - theirs).max() <= 0.01 * np.abs(theirs).max()
 
-    scores = tiny.manifest("evaluate")["metrics"]["scores"]
+    scores = {each["name"]: each["validation"] for each in tiny.manifest("evaluate")["metrics"]["models"]}
     trained = tiny.manifest("export")["metrics"]["proof"]["trained"]
     assert trained["loss_f16"] == pytest.approx(trained["loss"], abs=1e-3)
     assert scores["q4_k_m"]["loss"] == pytest.approx(scores["f16"]["loss"], abs=0.1)
@@ -300,12 +315,13 @@ def check_what_is_reused(tiny: Project) -> None:
     os.utime(program, (1, 1))
     assert tiny.ran(*RUN) == ["gather"]
     program.write_bytes(program.read_bytes().replace(b"\n", b"\r\n"))
-    assert tiny.ran(*RUN) == ["gather", "extract", "clean", "export"]
+    assert tiny.ran(*RUN) == ["gather", "extract", "clean", "export", "evaluate", "report"]
 
     after = NAMES[NAMES.index("pretrain") :]
     assert tiny.ran(*RUN, "--set", "pretrain.max_steps=6") == after
     assert tiny.ran(*RUN) == []
-    assert tiny.ran(*RUN, "--set", "evaluate.max_tokens=4") == ["evaluate"]
+    assert tiny.ran(*RUN, "--set", "evaluate.max_tokens=4") == ["evaluate", "report"]
+    assert tiny.ran(*RUN, "--set", "evaluate.max_tokens=4", "--set", "report.notes=mine") == ["report"]
     assert "reuse" in tiny.pipeline("plan", "--config", "tiny.yaml") + tiny.printed
 
 

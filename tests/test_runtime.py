@@ -15,7 +15,8 @@ from test_gguf import TEMPLATE, VOCAB_SIZE, TinyLlama, make_llama, train_tokeniz
 
 from stages.release.errors import ReleaseError
 from stages.release.llamacpp import library
-from stages.release.runtime import BATCH, Part, Runtime, choose, steps
+from stages.release.runtime import BATCH, Part, Runtime, steps
+from stages.tokens.sampling import Generated, Sampling
 
 CODE = [
     "def f(x):\n\tif x:\n\t\treturn  x\n\n\n    # trailing   \n",
@@ -46,6 +47,23 @@ def sentencepiece(tiny: TinyLlama) -> Any:
 
 def some_ids(count: int, seed: int = 0) -> list[int]:
     return [int(token) for token in np.random.default_rng(seed).integers(6, VOCAB_SIZE, count)]
+
+
+GREEDY = Sampling(temperature=0)
+
+
+def generated(runtime: Runtime, prompt: list[int], max_tokens: int, sampling: Sampling, seed: int) -> Generated:
+    tokens = runtime.generate(prompt, max_tokens=max_tokens, sampling=sampling, seed=seed)
+    ids = []
+    while True:
+        try:
+            ids.append(next(tokens))
+        except StopIteration as stop:
+            return Generated(tuple(ids), stop.value)
+
+
+def greedy(runtime: Runtime, prompt: list[int], max_tokens: int) -> Generated:
+    return generated(runtime, prompt, max_tokens, GREEDY, 0)
 
 
 def reference_logits(model: Any, ids: list[int]) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -189,55 +207,77 @@ def test_greedy_text_is_that_of_transformers(tiny: TinyLlama, runtime: Runtime) 
 
     for seed in range(3):
         prompt = some_ids(20, seed)
-        greedy: dict[str, Any] = {"max_new_tokens": 60, "do_sample": False, "eos_token_id": [2, 5]}
-        theirs = tiny.model.generate(torch.tensor([prompt]), **greedy)
+        wanted: dict[str, Any] = {"max_new_tokens": 60, "do_sample": False, "eos_token_id": [2, 5]}
+        theirs = tiny.model.generate(torch.tensor([prompt]), **wanted)
         expected = [token for token in theirs[0, 20:].tolist() if token not in (2, 5)]
-        assert list(runtime.generate(prompt, max_tokens=60)) == expected
+        assert list(greedy(runtime, prompt, 60).ids) == expected
 
 
 def test_generation_ends(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     prompt = some_ids(120)
-    text = list(runtime.generate(prompt, max_tokens=50))
+    text = greedy(runtime, prompt, 50).ids
     assert len(text) == 8  # the context of 128 is full
-    assert list(runtime.generate(prompt, max_tokens=3)) == text[:3]
-    assert list(runtime.generate(prompt, max_tokens=0)) == []
-    assert list(runtime.generate(some_ids(128), max_tokens=5)) == []
+    assert greedy(runtime, prompt, 3) == Generated(text[:3], False)
+    assert greedy(runtime, prompt, 0) == greedy(runtime, some_ids(128), 5) == Generated((), False)
     end = text[5]
     monkeypatch.setattr(runtime, "is_end_of_generation", lambda token: token == end)
-    assert list(runtime.generate(prompt, max_tokens=50)) == text[: text.index(end)]
+    assert greedy(runtime, prompt, 50) == Generated(text[: text.index(end)], True)
 
 
 def test_sampling_repeats_with_its_seed(runtime: Runtime) -> None:
-    def sample(seed: int, **cut: Any) -> list[int]:
-        return list(runtime.generate(some_ids(10), max_tokens=30, seed=seed, **cut))
+    def sample(seed: int, temperature: float, **cut: Any) -> Generated:
+        return generated(runtime, some_ids(10), 30, Sampling(temperature, **{"top_k": 0} | cut), seed)
 
-    assert sample(1, temperature=1.0) == sample(1, temperature=1.0) != sample(2, temperature=1.0)
-    greedy = sample(0)
-    assert sample(3, temperature=1.0, top_k=1) == sample(4, temperature=1.0, top_p=1e-9) == greedy
-    assert sample(5, temperature=1e-300) == greedy
+    assert sample(1, 1.0) == sample(1, 1.0) != sample(2, 1.0)
+    likeliest = sample(0, 0)
+    assert sample(3, 1.0, top_k=1) == sample(4, 1.0, top_p=1e-9) == sample(5, 1.0, min_p=1.0) == likeliest
+    assert sample(6, 1e-300) == likeliest
+    assert sample(0, 0, repeat_penalty=5.0) != likeliest
 
 
-@pytest.mark.parametrize(
-    ("cut", "expected"),
-    [  # logits log(8, 4, 2, 1, 1): probabilities of 16ths
-        ({}, [8 / 16, 4 / 16, 2 / 16, 1 / 16, 1 / 16]),
-        ({"temperature": 0.5}, [64 / 86, 16 / 86, 4 / 86, 1 / 86, 1 / 86]),
-        ({"top_k": 2}, [2 / 3, 1 / 3, 0, 0, 0]),
-        ({"top_p": 0.8}, [8 / 14, 4 / 14, 2 / 14, 0, 0]),
-        ({"top_p": 0.75}, [2 / 3, 1 / 3, 0, 0, 0]),
-        ({"top_k": 3, "top_p": 0.8}, [2 / 3, 1 / 3, 0, 0, 0]),
-    ],
-)
-def test_sampled_frequencies(cut: dict[str, Any], expected: list[float]) -> None:
-    order = np.array([3, 0, 4, 1, 2])
-    logits = np.empty(5, dtype=np.float32)
-    logits[order] = np.log([8, 4, 2, 1, 1])
-    chosen = {"temperature": 1.0, "top_k": 0, "top_p": 1.0} | cut
-    random = np.random.default_rng(0)
-    tokens = [choose(logits, random=random, **chosen) for _ in range(4000)]
-    drawn = np.bincount(tokens, minlength=5)[order] / 4000
-    assert drawn == pytest.approx(expected, abs=0.03)
-    assert [share == 0 for share in drawn] == [share == 0 for share in expected]
+@pytest.mark.parametrize(("rows", "room"), [(32, 1 << 30), (3, 1 << 30), (1, 1 << 30), (32, 1)])
+def test_texts_written_together_are_those_written_alone(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, rows: int, room: int
+) -> None:
+    monkeypatch.setattr("stages.release.runtime.ROWS", rows)
+    monkeypatch.setattr("stages.release.runtime.CACHE", room)
+    monkeypatch.setattr(runtime, "is_end_of_generation", lambda token: token % 40 == 2)
+    prompts = [some_ids(length, length) for length in (10, 90, 3, 125, 128, 200, 40, 1)]
+    prompts = [prompts[number] for number in (0, 1, 0, 2, 0, 3, 4, 1, 5, 0, 6, 7, 7, 0, 2)]
+    for sampling in (GREEDY, Sampling(1.0, repeat_penalty=1.3)):
+        heard: list[int] = []
+        seeds = list(range(len(prompts)))
+        found = runtime.generate_batch(prompts, max_tokens=25, sampling=sampling, seeds=seeds, advance=heard.append)
+        alone = [
+            generated(runtime, prompt, 25, sampling, seed) if len(prompt) <= 128 else Generated((), False)
+            for prompt, seed in zip(prompts, seeds, strict=True)
+        ]
+        assert found == alone
+        assert sum(heard) == len(prompts)
+        assert {written.ended for written in found} == {True, False}
+
+
+def test_nothing_is_written_for_no_prompts_and_no_tokens(runtime: Runtime) -> None:
+    assert runtime.generate_batch([], max_tokens=5, sampling=GREEDY, seeds=[]) == []
+    assert runtime.generate_batch([[7]], max_tokens=0, sampling=GREEDY, seeds=[0]) == [Generated((), False)]
+
+
+def test_a_prompt_asked_several_times_is_read_once(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages.release.decoder import Decoder, Span
+
+    read: list[Span] = []
+    real = Decoder.read
+
+    def spied(self: Decoder, spans: list[Span], *, last: bool = False) -> Any:
+        read.extend(spans)
+        return real(self, spans, last=last)
+
+    monkeypatch.setattr(Decoder, "read", spied)
+    sampling = Sampling(1.0)
+    prompts = [some_ids(30, 1), some_ids(20, 2)] * 10
+    found = runtime.generate_batch(prompts, max_tokens=10, sampling=sampling, seeds=range(20))
+    assert sum(span.start == 0 for span in read) == 2
+    assert len({written.ids for written in found}) == 20
 
 
 def test_arguments_out_of_range(tiny: TinyLlama, runtime: Runtime) -> None:
@@ -245,13 +285,14 @@ def test_arguments_out_of_range(tiny: TinyLlama, runtime: Runtime) -> None:
         with pytest.raises(ValueError, match=r"tokens do not fit|token ids must be"):
             runtime.logits(ids)
         with pytest.raises(ValueError, match=r"tokens do not fit|token ids must be"):
-            runtime.generate(ids, max_tokens=1)
+            runtime.generate(ids, max_tokens=1, sampling=GREEDY, seed=0)
     with pytest.raises(ValueError, match=r"token ids must be within 0\.\.499"):
         runtime.detokenize([500])
-    wrong: list[dict[str, Any]] = [{"temperature": -1.0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}]
-    for option in (*wrong, {"max_tokens": -1}):
-        with pytest.raises(ValueError, match="must not be negative"):
-            runtime.generate([1], **({"max_tokens": 1} | option))
+    with pytest.raises(ValueError, match="must not be negative"):
+        runtime.generate([1], max_tokens=-1, sampling=GREEDY, seed=0)
+    for prompts in ([[1], []], [[1], [VOCAB_SIZE]]):
+        with pytest.raises(ValueError, match=r"tokens do not fit|token ids must be"):
+            runtime.generate_batch(prompts, max_tokens=1, sampling=GREEDY, seeds=[0, 1])
     with pytest.raises(ValueError, match="context_length 129 is not within the model's 128"):
         Runtime(tiny.write("f32"), context_length=129)
 
@@ -259,14 +300,14 @@ def test_arguments_out_of_range(tiny: TinyLlama, runtime: Runtime) -> None:
 def test_a_shorter_context(tiny: TinyLlama) -> None:
     with Runtime(tiny.write("f32"), context_length=16, threads=1) as loaded:
         assert loaded.context_length == 16
-        assert len(list(loaded.generate([1], max_tokens=99))) == 15
+        assert len(greedy(loaded, [1], 99).ids) == 15
         with pytest.raises(ValueError, match="17 tokens do not fit the context of 16"):
             loaded.logits(some_ids(17))
 
 
 def test_closing_while_text_is_generated(tiny: TinyLlama) -> None:
     loaded = Runtime(tiny.write("f32"))
-    text = loaded.generate([7], max_tokens=20)
+    text = loaded.generate([7], max_tokens=20, sampling=GREEDY, seed=0)
     next(text)
     loaded.close()
     loaded.close()

@@ -1,4 +1,4 @@
-"""Sampling: greedy as transformers does it, truncation as numpy computes it, and text that comes whole."""
+"""Text: greedy as transformers writes it, the same alone and beside others, and in whole characters."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 from test_encoding import tokenizer_model, train_encoding
+from test_huggingface import CONTEXT as THEIR_CONTEXT
+from test_huggingface import SHAPES, converted, ours_of
+from test_huggingface import VOCAB_SIZE as THEIR_VOCAB_SIZE
 
 from pipeline.errors import UsageError
 from stages.tokens import byte_level
 from stages.tokens.characters import CharacterEncoding
 from stages.tokens.encoding import Encoding, SentencePieceEncoding
+from stages.tokens.sampling import Generated, Sampling
 from stages.training import sample
-from stages.training.huggingface import huggingface_tensors
 from stages.training.model import save_model
 from stages.training.networks.llama import Llama
-from stages.training.sample import Sampling, draw, generate, load_trained, stream_samples, stream_text
+from stages.training.networks.network import Network
+from stages.training.sample import generate, generate_batch, load_trained, speaker, stream_samples, stream_text
 from stages.training.shape import ModelConfig
 
 VOCAB_SIZE, CONTEXT = 300, 32
@@ -38,29 +39,108 @@ def sharp(vocab_size: int = VOCAB_SIZE, seed: int = 0) -> Llama:
     return model
 
 
-def tokens_of(model: Llama, prompt: Sequence[int], sampling: Sampling = GREEDY, **more: Any) -> list[int]:
+def tokens_of(model: Network, prompt: Sequence[int], sampling: Sampling = GREEDY, **more: Any) -> list[int]:
     usual: dict[str, Any] = {"max_tokens": 12, "stop": frozenset(), "seed": 1}
     return list(generate(model, prompt, sampling=sampling, **(usual | more)))
 
 
-def test_temperature_0_is_the_greedy_search_of_transformers() -> None:
-    """The weights go through `huggingface_tensors`, which its own tests compare with transformers."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+def batch_of(
+    model: Network, prompts: Sequence[Sequence[int]], sampling: Sampling = GREEDY, **more: Any
+) -> list[Generated]:
+    usual: dict[str, Any] = {"max_tokens": 12, "stop": frozenset(), "seeds": range(len(prompts))}
+    return generate_batch(model, prompts, sampling=sampling, **(usual | more))
 
-    model = sharp()
-    theirs = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=VOCAB_SIZE, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, max_position_embeddings=CONTEXT, rms_norm_eps=1e-5, tie_word_embeddings=True,
-            rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
-            bos_token_id=1, eos_token_id=None, pad_token_id=3,
-        )
-    ).eval()  # fmt: skip
-    theirs.load_state_dict(huggingface_tensors(model), strict=False)
-    prompt = [1, 17, 200, 33]
-    expected = theirs.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=20)[0, len(prompt) :].tolist()
-    assert tokens_of(model, prompt, max_tokens=20) == expected
-    assert len(set(expected)) > 3
+
+def some_prompts(*lengths: int, vocab_size: int = VOCAB_SIZE) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(2)
+    return [torch.randint(vocab_size, (length,), generator=generator).tolist() for length in lengths]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_temperature_0_is_the_greedy_search_of_transformers_alone_and_in_a_batch(name: str) -> None:
+    """In float64, where there are no ties. Theirs go on to the end of the context, without a token that stops."""
+    model = ours_of(name)
+    theirs, prompts = converted(model), some_prompts(4, 1, 9, 23, 4, vocab_size=THEIR_VOCAB_SIZE)
+    theirs.generation_config.eos_token_id = None
+    expected = [
+        theirs.generate(
+            torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), do_sample=False,
+            max_length=THEIR_CONTEXT, pad_token_id=0,
+        )[0, len(prompt) :].tolist()
+        for prompt in prompts
+    ]  # fmt: skip
+    assert [tokens_of(model, prompt, max_tokens=len(ids)) for prompt, ids in zip(prompts, expected, strict=True)] == (
+        expected
+    )
+    assert batch_of(model, prompts, max_tokens=99) == [Generated(tuple(ids), False) for ids in expected]
+    stop = frozenset(ids[2] for ids in expected[:2])
+    until = [next((n for n, token in enumerate(ids) if token in stop), None) for ids in expected]
+    assert batch_of(model, prompts, max_tokens=99, stop=stop) == [
+        Generated(tuple(ids[:end]), end is not None) for ids, end in zip(expected, until, strict=True)
+    ]
+
+
+def others(model: Llama, prompts: Sequence[Sequence[int]], **more: Any) -> list[Generated]:
+    """What `generate` writes of each prompt."""
+    stop: frozenset[int] = more.pop("stop", frozenset())
+    found = []
+    for seed, prompt in enumerate(prompts):
+        most = min(more["max_tokens"], CONTEXT - len(prompt))
+        ids = tokens_of(model, prompt, **more | {"max_tokens": most + 1, "seed": seed, "stop": stop})
+        found.append(Generated(tuple(ids[:most]), len(ids) < most))
+    return found
+
+
+@pytest.mark.parametrize("rows", [1, 4, 64])
+def test_the_same_seed_writes_the_same_beside_whatever_else_is_written(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With room for few rows at once, later ones take the places of those that have ended."""
+    monkeypatch.setattr(sample, "ROWS", rows)
+    model = sharp().double()
+    prompts = some_prompts(*[1, 30, 5, 17, 5, 9, 31, 2] * 2)
+    sampling = Sampling(1.5, 40, 0.95, 0.01, 1.2)
+    settings: dict[str, Any] = {"sampling": sampling, "max_tokens": 14, "stop": frozenset(range(20))}
+    expected = others(model, prompts, **settings)
+    ended: list[int] = []
+    assert batch_of(model, prompts, advance=ended.append, **settings) == expected
+    assert sum(ended) == len(prompts) and len(ended) > 2
+    assert {text.ended for text in expected} == {True, False} and len({len(text.ids) for text in expected}) > 4
+    backwards = batch_of(model, prompts[::-1], **settings | {"seeds": range(len(prompts))[::-1]})
+    assert backwards[::-1] == expected
+
+
+def test_equal_prompts_are_read_once_and_their_texts_differ_by_their_seeds() -> None:
+    model, seen = sharp(), list[tuple[int, ...]]()
+    model.blocks[0].register_forward_hook(lambda block, given, _: seen.append(tuple(given[0].shape[:2])))
+    texts = batch_of(model, [[5, 6, 7]] * 5 + [[5, 6]], Sampling(2.0, 0), seeds=[1, 2, 3, 1, 2, 1], max_tokens=4)
+    assert seen == [(2, 3), (6, 1), (6, 1), (6, 1)]
+    assert texts[0] == texts[3] and texts[1] == texts[4] and len({text.ids for text in texts}) == 4
+
+
+def test_texts_that_have_ended_are_computed_no_further() -> None:
+    model, prompts = sharp(), some_prompts(3, 7, 28, 30)
+    widths = list[int]()
+    model.norm.register_forward_hook(lambda norm, given, _: widths.append(given[0].shape[0]))
+    batch_of(model, prompts, max_tokens=8)
+    assert widths == [4, 4, 3, 3, 2, 2, 2, 2]
+
+
+def test_a_batch_ends_with_the_context_and_what_does_not_fit_gets_no_text() -> None:
+    model, prompts = sharp(), some_prompts(CONTEXT - 3, CONTEXT, CONTEXT + 5, CONTEXT - 1)
+    assert [len(text.ids) for text in batch_of(model, prompts)] == [3, 0, 0, 1]
+    nothing = Generated((), False)
+    assert batch_of(model, prompts, max_tokens=0) == [nothing] * 4
+    assert batch_of(model, []) == []
+
+
+def test_a_model_of_much_memory_writes_few_texts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, widths = sharp(), list[int]()
+    expected = batch_of(model, some_prompts(*[4] * 9))
+    monkeypatch.setattr(sample, "NUMBERS", 2 * 2 * 2 * 8 * CONTEXT * 3)  # of three rows
+    model.norm.register_forward_hook(lambda norm, given, _: widths.append(given[0].shape[0]))
+    assert batch_of(model, some_prompts(*[4] * 9)) == expected
+    assert max(widths) == 3
 
 
 def test_beyond_the_context_the_oldest_tokens_fall_out_of_sight() -> None:
@@ -90,75 +170,6 @@ def test_dropout_is_off_while_sampling() -> None:
     model = Llama(ModelConfig(d_model=32, n_layers=1, n_heads=2, n_kv_heads=1, d_ff=16, dropout=0.9), 100, CONTEXT)
     model.train()
     assert tokens_of(model, [1, 2]) == tokens_of(model, [1, 2])
-
-
-def by_numpy(logits: Sequence[float], sampling: Sampling) -> np.ndarray[Any, Any]:
-    """The distribution to draw from: temperature, the k likeliest, then the smallest set that holds `top_p`."""
-    scaled = np.array(logits, dtype=np.float64) / sampling.temperature
-    order = np.argsort(-scaled)
-    if sampling.top_k:
-        order = order[: sampling.top_k]
-    chances = np.exp(scaled[order] - scaled[order[0]])
-    chances /= chances.sum()
-    size = len(chances)
-    if sampling.top_p < 1:
-        total = 0.0
-        for size, chance in enumerate(chances, 1):  # noqa: B007 (the last size counts)
-            total += chance
-            if total >= sampling.top_p:
-                break
-    kept = np.zeros(len(logits))
-    kept[order[:size]] = chances[:size] / chances[:size].sum()
-    return kept
-
-
-SAMPLINGS = [
-    Sampling(1.0, 0, 1.0),
-    Sampling(0.5, 0, 1.0),
-    Sampling(2.0, 3, 1.0),
-    Sampling(1.0, 0, 0.7),
-    Sampling(1.5, 4, 0.8),
-    Sampling(1.0, 99, 0.999),
-    Sampling(0.8, 1, 1.0),
-    Sampling(1.0, 0, 0.01),
-]
-
-
-@pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
-def test_tokens_come_as_often_as_numpy_says(sampling: Sampling) -> None:
-    logits = [2.0, -1.0, 0.5, 1.5, 0.0, 1.0, -3.0]
-    generator = torch.Generator().manual_seed(0)
-    drawn = [draw(torch.tensor(logits), sampling, generator) for _ in range(3000)]
-    counts = np.bincount(drawn, minlength=len(logits)) / len(drawn)
-    expected = by_numpy(logits, sampling)
-    assert set(np.flatnonzero(counts)) <= set(np.flatnonzero(expected))
-    assert np.abs(counts - expected).sum() / 2 < 0.03
-
-
-@settings(max_examples=80, deadline=None)
-@given(
-    st.lists(st.integers(-40, 40), min_size=2, max_size=12, unique=True),
-    st.floats(0.3, 3),
-    st.integers(0, 14),
-    st.floats(0.05, 1),
-)
-def test_only_what_numpy_leaves_in_is_ever_drawn_and_all_of_it_is(
-    eighths: list[int], temperature: float, top_k: int, top_p: float
-) -> None:
-    logits, sampling = [value / 8 for value in eighths], Sampling(temperature, top_k, top_p)
-    expected = by_numpy(logits, sampling)
-    without = np.sort(by_numpy(logits, Sampling(temperature, top_k, 1.0)))[::-1].cumsum()
-    assume(np.abs(without - top_p).min() > 1e-4)  # float32 may round the edge of the nucleus either way
-    generator = torch.Generator().manual_seed(0)
-    drawn = {draw(torch.tensor(logits), sampling, generator) for _ in range(150)}
-    assert drawn <= set(np.flatnonzero(expected))
-    assert set(np.flatnonzero(expected > 0.1)) <= drawn
-
-
-def test_drawing_leaves_the_logits_as_they_were() -> None:
-    logits = torch.tensor([1.0, 2.0, 3.0])
-    draw(logits, Sampling(0.5, 2, 0.5), torch.Generator())
-    assert logits.tolist() == [1.0, 2.0, 3.0]
 
 
 @pytest.fixture(scope="module")
@@ -309,3 +320,20 @@ def test_several_samples_have_seeds_of_their_own_and_a_line_each(
     assert samples_of(folders, 3) == "anna\nanna\nanna\n"
     say(monkeypatch, encoding.encode("a\nb"))
     assert samples_of(folders, 2) == "a\nb\n---\na\nb\n"
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_samples_while_training_are_what_the_command_writes(chat: bool, folders: dict[str, Path]) -> None:
+    prompts = ["import ", "", "é"]
+    _, model = load_trained(folders)
+    model.train()
+    spoken = speaker(folders["tokenizer"], prompts, chat=chat, max_tokens=7, seed=4)(model)
+    for found, prompt in zip(spoken, prompts, strict=True):
+        text = stream(folders, prompt=prompt, chat=chat, max_tokens=7, sampling=Sampling(), seed=4)
+        assert found == {"prompt": prompt, "text": "".join(text)}
+
+
+def test_a_prompt_for_samples_that_cannot_be_said_is_told_before_the_training(tmp_path: Path) -> None:
+    folder = with_kind(tmp_path, OTHERS["char"])["tokenizer"]
+    with pytest.raises(UsageError, match=r"does not know 'x'"):
+        speaker(folder, ["ab", "x"], chat=False, max_tokens=1, seed=1)

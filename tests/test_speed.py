@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stages.training.model import make_model
 from stages.training.shape import ModelConfig
-from stages.training.speed import flops_per_token, peak_flops
+from stages.training.speed import Pace, flops_per_token, peak_flops
 
 CPU = torch.device("cpu")
 
@@ -43,3 +43,19 @@ def test_the_peak_is_measured_in_a_moment_and_once() -> None:
     began = time.monotonic()
     assert peak_flops(CPU, torch.float32) == peak
     assert time.monotonic() - began < 0.01
+
+
+def test_the_share_of_the_peak_is_told_where_it_can_be_one() -> None:
+    pace = Pace(CPU, flops=2e6, peak=1e10)
+    assert pace.of(1000, 0.5)["mfu"] == 0.4 and "  MFU 40%  " in pace.told(1000, 0.5)
+    assert pace.of(5000, 1)["mfu"] == 1.0
+    assert "mfu" not in pace.of(5001, 1) and "MFU" not in pace.told(5001, 1)
+    assert pace.told(5001, 1).startswith("5,001 tok/s  ")
+    unknown = Pace(CPU, flops=2e6, peak=None)
+    assert "mfu" not in unknown.of(1000, 0.5) and "MFU" not in unknown.told(1000, 0.5)
+
+
+def test_the_peak_of_a_short_run_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.training.speed.peak_flops", lambda device, dtype: {torch.bfloat16: 3.0}[dtype])
+    assert Pace.expected(CPU, 5.0, 1e11, "bf16-mixed", 2) == Pace(CPU, 5.0, None)
+    assert Pace.expected(CPU, 5.0, 1e13, "bf16-mixed", 2) == Pace(CPU, 5.0, 6.0)

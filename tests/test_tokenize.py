@@ -83,6 +83,31 @@ def test_the_text_beside_the_files_says_how_to_read_them(tmp_path: Path) -> None
     }  # fmt: skip
 
 
+def test_the_metrics_say_how_long_the_training_documents_are_and_what_they_use(tmp_path: Path) -> None:
+    turns = talk("Why?", "x" * 22)
+    train = [text("a", LONG, "docs"), text("b", TEXTS[0]), pair("p", PAIRS[1]), pair("q", turns), pair("r", PAIRS[2])]
+    out, metrics, processor = run(tmp_path, train, [text("d", TEXTS[2])], context_length=24, system="")
+    ids = {name: len(np.fromfile(out / f"{name}.bin", dtype="<u2")) for name in ("train", "train_pairs")}
+    code = len(processor.encode_as_ids(TEXTS[0])) + 1
+    long = ids["train"] - code
+    assert metrics["composition"] == [
+        {"kind": kind, "source": "test", "license": "CC0-1.0", "documents": documents, "tokens": tokens}
+        for kind, documents, tokens in (("docs", 1, long), ("pair", 1, ids["train_pairs"]), ("code", 1, code))
+    ]
+    assert (metrics["train_pairs"]["conversations"], metrics["train_pairs"]["too_long"]) == (1, 3)
+    lengths = metrics["lengths"]
+    assert [sum(lengths[kind]) for kind in ("code", "docs", "pair")] == [1, 1, 4]
+    assert lengths["edges"][-2] <= long < lengths["edges"][-1] and lengths["docs"][-1] == 1
+    assert metrics["longer_than_context"] == {"code": 0, "docs": 1}
+    met = {int(token) for name in ids for token in np.fromfile(out / f"{name}.bin", dtype="<u2")}
+    words = {
+        token for token in range(265, 500) if len(processor.id_to_piece(token).replace("\u2581", " ").encode()) > 1
+    }
+    assert metrics["pieces"] == {
+        "learnt": len(words), "unused": len(words - met), "unused_share": round(len(words - met) / len(words), 4),
+    }  # fmt: skip
+
+
 def conversations(out: Path, side: str) -> list[tuple[list[int], list[int]]]:
     """Ids and mask of each conversation of a side."""
     data = np.fromfile(out / f"{side}_pairs.bin", dtype="<u2")
@@ -309,6 +334,8 @@ def test_characters_of_nanogpt_are_taken_as_one_document(tmp_path: Path) -> None
         assert conversations(out, side) == []
     told = "".join(encoding.decode(np.fromfile(out / f"{side}.bin", dtype="<u2")) for side in ("train", "val"))
     assert told == SONG
+    assert metrics["pieces"] == {"learnt": len(set(SONG)), "unused": 0, "unused_share": 0.0}
+    assert "lengths" not in metrics and "composition" not in metrics
     assert metrics["train"]["bytes"] + metrics["val"]["bytes"] == len(SONG.encode())
     meta = json.loads((out / "meta.json").read_text())
     assert (meta["dtype"], meta["vocab_size"], meta["sides"]["train"]["documents"]) == ("uint16", 1 + len(set(SONG)), 1)
@@ -328,6 +355,8 @@ def test_documents_of_nanogpt_start_after_each_end(tmp_path: Path, monkeypatch: 
     out, metrics = take_bins(tmp_path, encoding, bins)
     assert np.fromfile(out / "train.idx", dtype="<i8").tolist() == [0, 11, 23, 36]
     assert metrics["train"] == {"documents": 4, "tokens": 50, "bytes": 46}
+    learnt = encoding.vocab_size - 256 - len(byte_level.SPECIAL)
+    assert metrics["pieces"] == {"learnt": learnt, "unused": learnt, "unused_share": 1.0}  # its ids are single bytes
     assert (out / "train.bin").read_bytes() == (bins / "train.bin").read_bytes()
 
 

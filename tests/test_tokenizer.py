@@ -138,7 +138,9 @@ def test_the_stage_learns_from_the_training_side_alone_and_measures_on_the_other
     model = (tmp_path / "out" / "tokenizer.model").read_bytes()
     assert model == train([SOURCE[:8000], SOURCE[8000:]], 450)
     tokens = SentencePieceProcessor(model_proto=model).encode_as_ids(held_back)
-    assert metrics == {"vocab_size": 450, "bytes_per_token": round(len(held_back.encode()) / len(tokens), 4)}
+    bytes_per_token = round(len(held_back.encode()) / len(tokens), 4)
+    assert metrics.pop("pieces")["bytes_per_token"] == {"code": bytes_per_token}
+    assert metrics == {"vocab_size": 450, "bytes_per_token": bytes_per_token}
     assert tokenizer.STAGE.needs == ("clean",)
 
 
@@ -162,7 +164,42 @@ def made(
 def test_characters_are_those_of_both_sides_but_not_of_conversations(tmp_path: Path) -> None:
     encoding, metrics, _ = made(tmp_path, ["anna", "bela"], ["zoé"], pairs=("QX",), kind="char")
     assert encoding.characters == sorted("anbelzoé")
-    assert metrics == {"vocab_size": 9, "bytes_per_token": round(4 / 3, 4)}
+    pieces = {"longest": ["é", *sorted("anbelzo")], "bytes_per_token": {"docs": round(4 / 3, 4)}}
+    assert metrics == {"vocab_size": 9, "bytes_per_token": round(4 / 3, 4), "pieces": pieces}
+
+
+def test_bytes_per_token_are_told_of_each_kind(tmp_path: Path) -> None:
+    messages = ({"role": "user", "content": "abab"}, {"role": "assistant", "content": "b"})
+    write_documents(tmp_path / "clean" / "train", [Document("0", SOURCE, "code", "test", "a", "MIT")])
+    held_back = [
+        Document("1", "def f(x):\n    return x\n", "code", "test", "b", "MIT"),
+        Document("2", "return None\n", "code", "test", "c", "MIT"),
+        Document("3", "größer", "docs", "test", "d", "MIT"),
+        Document("4", conversation_text(messages), "pair", "test", "e", "MIT", messages=messages),
+    ]
+    write_documents(tmp_path / "clean" / "val", held_back)
+    stand = Stand(tmp_path / "out", {"clean": tmp_path / "clean"}, [TokenizerConfig(vocab_size=450)])
+    metrics = tokenizer.run(stand.context)
+    processor = SentencePieceProcessor(model_file=str(stand.out / "tokenizer.model"))
+    ids = [len(processor.encode_as_ids(document.text)) for document in held_back]
+    assert metrics["pieces"]["bytes_per_token"] == {
+        "code": round((23 + 12) / (ids[0] + ids[1]), 4), "docs": round(8 / ids[2], 4), "pair": round(6 / ids[3], 4),
+    }  # fmt: skip
+    assert metrics["bytes_per_token"] == round((23 + 12 + 8 + 6) / sum(ids), 4)
+    assert len(metrics["pieces"]["longest"]) == 20
+
+
+def test_conversations_held_back_are_nothing_to_a_tokenizer_of_characters(tmp_path: Path) -> None:
+    messages = ({"role": "user", "content": "Q?"}, {"role": "assistant", "content": "X"})
+    pair = Document("p", conversation_text(messages), "pair", "test", "p", "MIT", messages=messages)
+    text = Document("t", "abcd", "docs", "test", "t", "MIT")
+    for name, held_back in (("both", [pair, text]), ("pairs", [pair])):
+        clean = tmp_path / name
+        write_documents(clean / "train", [text, pair])
+        write_documents(clean / "val", held_back)
+        stand = Stand(tmp_path / "out" / name, {"clean": clean}, [TokenizerConfig(kind="char")])
+        metrics = tokenizer.run(stand.context)
+        assert metrics.get("bytes_per_token") == (1.0 if name == "both" else None)
 
 
 def test_more_characters_than_asked_for_name_the_size_that_fits(tmp_path: Path) -> None:
@@ -177,7 +214,8 @@ def test_characters_can_come_from_a_text_and_then_no_corpus_is_needed(tmp_path: 
     text.write_bytes(b"First\r\nCitizen\n")
     config = TokenizerConfig(kind="char", characters_from="input.txt")
     stand = Stand(tmp_path / "out", {}, [config])
-    assert tokenizer.run(stand.context) == {"vocab_size": len(set("First\nCitizen")) + 1}
+    longest = sorted(set("First\nCitizen"))
+    assert tokenizer.run(stand.context) == {"vocab_size": len(longest) + 1, "pieces": {"longest": longest}}
     encoding = load_encoding(stand.out)
     assert isinstance(encoding, CharacterEncoding) and encoding.characters == sorted(set("First\nCitizen"))
     sections: dict[str, Section] = {"tokenizer": config}
@@ -194,7 +232,7 @@ def test_bytes_are_learnt_from_the_training_side_and_a_small_corpus_says_so(tmp_
     encoding, metrics, stand = made(tmp_path, [SOURCE], ["return json\n"], kind="byte_level", vocab_size=450)
     assert encoding.tokenizer.to_str() == byte_level.train([SOURCE], 450).tokenizer.to_str()
     ids = encoding.encode("return json\n")
-    assert metrics == {"vocab_size": 450, "bytes_per_token": round(12 / len(ids), 4)}
+    assert (metrics["vocab_size"], metrics["bytes_per_token"]) == (450, round(12 / len(ids), 4))
     assert not stand.warned
     *_, stand = made(tmp_path / "small", ["ab ab"], ["ab"], kind="byte_level", vocab_size=450)
     assert stand.warned == ["the corpus has no more than 266 of the 450 pieces to learn"]
@@ -212,6 +250,7 @@ def test_a_pretrained_tokenizer_is_taken_from_its_folder(tmp_path: Path) -> None
     theirs.save(tmp_path / "gpt")
     encoding, metrics = taken(tmp_path / "gpt", tmp_path / "out", kind="byte_level")
     assert encoding.encode(SOURCE) == theirs.encode(SOURCE)
+    assert metrics.pop("pieces").keys() == {"longest"}
     assert metrics == {"vocab_size": 450, "init_from": str(tmp_path / "gpt")}
     sections: dict[str, Section] = {"tokenizer": TokenizerConfig(kind="byte_level", init_from="gpt")}
     assert tokenizer.spared(sections) == {"clean"} and tokenizer.spared({"tokenizer": TokenizerConfig()}) == set()

@@ -82,10 +82,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Written:
-    """A line of the output, whose source it counts for, and how a variant was made."""
+    """A line of the output, whose source it counts for, the characters of its text, and how a variant was made."""
 
     line: bytes
     source: str
+    size: int
     methods: tuple[Method, ...] = ()
 
 
@@ -99,13 +100,18 @@ def run(context: Context) -> Metrics:
     work = (Work(chunk, config, context.seed, shares) for chunk in chunks(train, WORK_BYTES))
     made: Counter[str] = Counter()
     methods: Counter[str] = Counter()
+    characters: Counter[str] = Counter(originals=0, variants=0)
+    by_method: Counter[str] = Counter()
     with ShardWriter(context.out) as shards, context.progress(sizes.total(), "documents") as bar:
         for written in (each for lines in context.map(vary, work) for each in lines):
             if not written.methods:
+                characters["originals"] += written.size
                 bar.advance()
             elif made[written.source] < config.max_variants_per_source:
                 made[written.source] += 1
                 methods.update(written.methods)
+                characters["variants"] += written.size
+                by_method.update(dict.fromkeys(written.methods, written.size))
             else:
                 continue
             shards.write(written.line)
@@ -116,6 +122,7 @@ def run(context: Context) -> Metrics:
         "originals": sizes.total(),
         "variants": made.total(),
         "methods": dict(sorted(methods.items())),
+        "characters": {**characters, "methods": dict(sorted(by_method.items()))},
         "capped_sources": sorted(shares),
     }
 
@@ -137,11 +144,15 @@ def vary(work: Work) -> list[Written]:
     """The documents of a chunk in order, each followed by its variants."""
     found = []
     for document, line in read_chunk(work.chunk):
-        found.append(Written(line, document.source))
+        found.append(Written(line, document.source, len(document.text)))
         if _drawn(document, "cap", work.seed) < work.shares.get(document.source, 1):
             variants = variants_of(Task(document, work.config, work.seed))
-            found += [Written(to_json(each).encode(), each.source, each.meta["augmented"]) for each in variants]
+            found += [_written(each) for each in variants]
     return found
+
+
+def _written(variant: Document) -> Written:
+    return Written(to_json(variant).encode(), variant.source, len(variant.text), variant.meta["augmented"])
 
 
 def variants_of(task: Task) -> list[Document]:

@@ -12,7 +12,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from pydantic import Field
 
 from pipeline.errors import StageError
 from pipeline.stage import Context, Metrics, Section, Stage
+from stages.corpus.counts import Record
 from stages.corpus.documents import (
     Chunk,
     Document,
@@ -80,7 +81,7 @@ def run(context: Context) -> Metrics:
             for number in np.flatnonzero(present).tolist():
                 side, shards = ("val", validation) if held_back[number] else ("train", training)
                 shards.write(kept.line(number))
-                record.keep(side, kept.kind(number), kept.size(number))
+                record.keep(side, kept.kind(number), kept.size(number), *kept.origin(number))
     found = closest(context.map, train, val, context.out / ".proof")
     if found.similarity >= LEAK:
         raise StageError(
@@ -96,56 +97,6 @@ def run(context: Context) -> Metrics:
     return {**record.metrics(), "similarity": similarity}
 
 
-class Record:
-    """Counts what goes where, and writes a line for each document that is dropped or has a secret masked."""
-
-    def __init__(self, folder: Path) -> None:
-        self._dropped = (folder / "dropped.jsonl").open("wb")
-        self._masked = (folder / "masked.jsonl").open("wb")
-        self.documents: dict[str, Counter[str]] = {side: Counter() for side in ("dropped", "train", "val")}
-        self.characters: dict[str, Counter[str]] = {side: Counter() for side in ("dropped", "train", "val")}
-        self.masked: Counter[str] = Counter()
-
-    def __enter__(self) -> Record:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._dropped.close()
-        self._masked.close()
-
-    def keep(self, side: str, what: str, size: int) -> None:
-        self.documents[side][what] += 1
-        self.characters[side][what] += size
-
-    def drop(self, document: Document | Entry, reason: str, size: int, **details: Any) -> None:
-        self._dropped.write(_line(document, reason=reason, **details))
-        self.keep("dropped", reason.partition(":")[0], size)
-
-    def mask(self, document: Document, found: Mapping[str, int]) -> None:
-        self._masked.write(_line(document, masked=found))
-        self.masked.update(found)
-
-    def metrics(self) -> dict[str, Any]:
-        documents = {side: dict(sorted(counts.items())) for side, counts in self.documents.items()}
-        characters = {side: dict(sorted(counts.items())) for side, counts in self.characters.items()}
-        return {**documents, "masked": dict(sorted(self.masked.items())), "characters": characters}
-
-    def told(self) -> Iterator[str]:
-        """The way of all documents to training and validation, in lines for people."""
-        whole = [sum(counts.total() for counts in of.values()) for of in (self.documents, self.characters)]
-        yield f"{whole[0]:>9,} documents, {whole[1]:,} characters"
-        for side, label in (("dropped", "− {}"), ("train", "= {} for training"), ("val", "= {} for validation")):
-            for what, count in sorted(self.documents[side].items(), key=lambda item: (-item[1], item[0])):
-                yield f"{count:>9,} {label.format(what)}, {self.characters[side][what]:,} characters"
-        if self.masked:
-            yield "masked: " + ", ".join(f"{count} × {kind}" for kind, count in sorted(self.masked.items()))
-
-
-def _line(document: Document | Entry, **details: Any) -> bytes:
-    named = {"id": document.id, "source": document.source, "path": document.path}
-    return json.dumps({**named, **details}, ensure_ascii=False).encode() + b"\n"
-
-
 @dataclass(frozen=True)
 class Work:
     """Some documents to clean, and all that decides what becomes of them."""
@@ -158,12 +109,13 @@ class Work:
 
 @dataclass
 class Cleaned:
-    """What became of the documents of a chunk. Those dropped come without their text, with its size and the reason."""
+    """What became of the documents of a chunk, `read` of them. Those dropped come without their text, with its size."""
 
     entries: list[Entry]
     sketched: Sketched
     dropped: list[tuple[Document, int, str]] = field(default_factory=list)
     masked: list[tuple[Document, Counter[str]]] = field(default_factory=list)
+    read: Counter[str] = field(default_factory=Counter)
 
 
 def clean_each(context: Context, config: CleanConfig, kept: Kept, record: Record) -> None:
@@ -174,6 +126,7 @@ def clean_each(context: Context, config: CleanConfig, kept: Kept, record: Record
     seen: dict[bytes, str] = {}
     with context.progress(sum(work.chunk.size for work in works) / 1e6, "MB") as bar:
         for work, cleaned in zip(works, spread(clean_chunk, works), strict=True):
+            record.read.update(cleaned.read)
             for document, size, reason in cleaned.dropped:
                 record.drop(document, reason, size)
             for document, found in cleaned.masked:
@@ -194,7 +147,9 @@ def clean_chunk(work: Work) -> Cleaned:
     dropped: list[tuple[Document, int, str]] = []
     masked = []
     passed: list[tuple[Document, bytes]] = []
+    read: Counter[str] = Counter()
     for given, line in read_chunk(work.chunk):
+        read.update(documents=1, characters=len(given.text))
         document, found, reason = screened(given, work.config)
         if reason:
             dropped.append((replace(document, text="", messages=()), len(document.text), reason))
@@ -212,7 +167,7 @@ def clean_chunk(work: Work) -> Cleaned:
         else:
             size = len(document.text)
             dropped.append((replace(document, text="", messages=()), size, f"evaluation task: {task}"))
-    return Cleaned(entries, Sketched.of(hashes, ends).only(clean), dropped, masked)
+    return Cleaned(entries, Sketched.of(hashes, ends).only(clean), dropped, masked, read)
 
 
 def screened(document: Document, config: CleanConfig) -> tuple[Document, Counter[str], str | None]:
@@ -248,7 +203,8 @@ def _entry(document: Document, line: bytes, seed: int) -> Entry:
     content = json.dumps(document.messages) if document.messages else document.text
     digest = hashlib.sha256(content.encode()).digest()[:16]
     order = int.from_bytes(hashlib.sha256(f"{seed}:{document.id}".encode()).digest()[:8])
-    return Entry(line, document.id, document.source, document.path, kind, len(document.text), order, digest)
+    named = (document.id, document.source, document.path)
+    return Entry(line, *named, kind, len(document.text), order, digest, document.license)
 
 
 def without_secrets(document: Document) -> tuple[Document, Counter[str]]:

@@ -258,6 +258,7 @@ class Summary:
                 name: {**row, "seconds": round(self.seconds[name], 3)} for name, row in sorted(self.formats.items())
             },
             "left_out": dict(sorted(self.left_out.items())),
+            "left_out_examples": dict(sorted(self.examples.items())),
         }
 
 

@@ -53,6 +53,7 @@ def run(context: Context) -> Metrics:
     licences: Counter[str] = Counter()
     checksums: dict[str, str] = {}
     without: dict[str, str] = {}
+    rows: list[dict[str, Any]] = []
     with (
         _lines(context.out / "files.jsonl") as write_file,
         _lines(context.out / "sources.jsonl") as write_source,
@@ -77,6 +78,7 @@ def run(context: Context) -> Metrics:
                 write_left_out({"source": source.name, "path": path, "reason": reason})
             kept = [f"licenses/{index:03d}/{path}" for path in taken.licences]
             write_source({**about, "sha256": opened.sha256, **taken.row(), "license_files": kept})
+            rows.append({**about, **taken.row()})
             if not taken.files:
                 context.warn(f"{source.name} has no usable file")
             counted += len(taken.files)
@@ -99,6 +101,7 @@ def run(context: Context) -> Metrics:
         "licenses": dict(sorted((+licences).items())),
         "checksums": checksums,
         "without": without,
+        "sources": rows,
     }
 
 

@@ -1,78 +1,116 @@
-"""Look at the release: what its proof measured in llama.cpp, and what it writes."""
+"""Ask the release, and other models beside it, for programs: do they compile, do they work, where do they come from?"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from pipeline.stage import Context, Metrics, Section, Stage
+from pipeline.errors import UsageError
+from pipeline.stage import Context, Metrics, Stage
+from stages.evaluation.questions import EvaluateConfig, settings_of, why_not_executed
 from stages.release.modelfile import read_modelfile
-from stages.release.runtime import Runtime
-from stages.tokens.chat import Message, with_system
-from stages.tokens.encoding import Encoding, load_encoding
+from stages.tokens.encoding import load_encoding
 
-
-class EvaluateConfig(Section):
-    """`prompts` go to the file that the Modelfile takes."""
-
-    prompts: Annotated[tuple[str, ...], Field(min_length=1)] = (
-        "Blink the LED on pin 15 twice a second.",
-        "How do I read a potentiometer on GP26?",
-        "Scan the I2C bus and print the addresses.",
-    )
-    max_tokens: Annotated[int, Field(ge=1)] = 160
-    temperature: Annotated[float, Field(ge=0, le=2)] = 0.2
-
-    foreign_names: ClassVar[Mapping[str, str]] = {"tokens": "export.proof_tokens"}
+if TYPE_CHECKING:
+    from stages.evaluation.models.interface import Model
 
 
 def run(context: Context) -> Metrics:
+    from stages.evaluation.models import open_model
+    from stages.evaluation.models.gguf import GGUF
+    from stages.evaluation.score import examples, line, scored
+    from stages.evaluation.verbatim import Training
+
     config = context.section(EvaluateConfig)
-    encoding = load_encoding(context.inputs["tokenizer"])
-    release = context.inputs["export"]
-    proof = json.loads((release / "proof.json").read_bytes())
-    scores = proof["files"]
-    for name, found in scores.items():
-        context.say(f"{name:<8} perplexity {found['perplexity']:.3f}, {found['bits_per_byte']:.3f} bits per byte")
-
-    taken = next(told.value for told in read_modelfile(release / "Modelfile") if told.name == "FROM").removeprefix("./")
-    speaker = next(name for name, found in scores.items() if found["file"] == taken)
-    system = json.loads((context.inputs["tokenize"] / "meta.json").read_bytes())["system"]
-    with Runtime(release / taken) as runtime:
-        answers = [
-            answer(runtime, encoding, with_system([{"role": "user", "content": prompt}], system), config, context.seed)
-            for prompt in config.prompts
-        ]
-    for prompt, text in zip(config.prompts, answers, strict=True):
-        context.say(f"{speaker} · {prompt}")
-        for line in text.splitlines():
-            context.say(f"  {line}")
-    results = {
-        "scores": scores,
-        "answers": [{"prompt": p, "answer": a} for p, a in zip(config.prompts, answers, strict=True)],
+    why_not = why_not_executed(config)
+    if config.execute and why_not:
+        context.warn(f"programs are compiled but not run: {why_not}")
+    settings = settings_of(config, context.seed, context.inputs, execute=not why_not)
+    encoding, training = load_encoding(context.inputs["tokenizer"]), Training(context.inputs["tokenize"])
+    files, taken = files_of(context.inputs["export"], config.files)
+    openers: list[Callable[[], Model]] = [
+        *(partial(GGUF, path, name=name) for name, path in files.items()),
+        *(partial(open_model, spec) for spec in config.models),
+    ]
+    records, lines, answers, shown = [], [], [], []
+    for model, record, attempts in scored(
+        openers, settings, training=training, encoding=encoding, say=context.say, progress=context.progress
+    ):
+        records.append(record)
+        lines += [line(each, model.name, number % settings.samples) for number, each in enumerate(attempts)]
+        if len(records) <= len(files) and model.name == taken:
+            answers, shown = answers_of(model, config, context.seed), examples(attempts, model.name)
+    for told in answers:
+        context.say(f"{taken} · {told['prompt']}")
+        for row in told["text"].splitlines():
+            context.say(f"  {row}")
+    write_lines(context.out / "answers.jsonl", [*({"model": taken, **told} for told in answers), *lines])
+    # Speeds differ from run to run; the artifact's own bytes do not.
+    lasting = [{name: value for name, value in record.items() if name != "tokens_per_second"} for record in records]
+    write_lines(context.out / "scores.jsonl", lasting)
+    return {
+        "executed": not why_not,
+        "why_not": why_not,
+        "without": ["running programs"] if config.execute and why_not else [],
+        "tasks": len(settings.tasks),
+        "samples": settings.samples,
+        "temperature": config.temperature,
+        "seed": context.seed,
+        "levels": {
+            str(level): count for level, count in sorted(Counter(task.level for task in settings.tasks).items())
+        },
+        "answered_by": taken,
+        "answers": answers,
+        "models": records,
+        "examples": shown,
     }
-    (context.out / "evaluation.json").write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
-    return {"scores": scores, "answered_by": speaker}
 
 
-def answer(runtime: Runtime, encoding: Encoding, messages: Sequence[Message], config: EvaluateConfig, seed: int) -> str:
-    """What a GGUF in llama.cpp says next in a conversation; nothing where the conversation fills the context."""
-    ids, _ = encoding.encode_chat(messages, prompt=True)
-    if len(ids) >= runtime.context_length:
-        return ""
-    tokens = runtime.generate(ids, max_tokens=config.max_tokens, temperature=config.temperature, top_k=40, seed=seed)
-    return encoding.decode(list(tokens))
+def files_of(release: Path, wanted: Sequence[str]) -> tuple[dict[str, Path], str]:
+    """The GGUF files of a release by name, as far as they are wanted, and the name of the one that its Modelfile takes.
+
+    That one is always among them. Raises UsageError for a name that is not there.
+    """
+    proven = json.loads((release / "proof.json").read_bytes())["files"]
+    instructions = read_modelfile(release / "Modelfile")
+    source = next(told.value for told in instructions if told.name == "FROM").removeprefix("./")
+    taken = next(name for name, found in proven.items() if found["file"] == source)
+    if missing := [name for name in wanted if name not in proven]:
+        raise UsageError(
+            f"evaluate.files: the release has no `{missing[0]}`; it has {', '.join(proven)}",
+            hint=f"pipeline export --quant {missing[0]}",
+        )
+    return {
+        name: release / found["file"] for name, found in proven.items() if not wanted or name in wanted or name == taken
+    }, taken
+
+
+def answers_of(model: Model, config: EvaluateConfig, seed: int) -> list[dict[str, Any]]:
+    """What the model says to the prompts of the config; it goes on with them where it learnt no conversations."""
+    from stages.evaluation.models.interface import Chat, Text
+
+    prompts = [Chat(({"role": "user", "content": each},)) if model.chats else Text(each) for each in config.prompts]
+    said = model.write(prompts, sampling=config.sampling, max_tokens=config.max_tokens, seeds=[seed] * len(prompts))
+    return [
+        {"prompt": prompt, "text": answer.text, "ended": answer.ended}
+        for prompt, answer in zip(config.prompts, said, strict=True)
+    ]
+
+
+def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 STAGE = Stage(
     name="evaluate",
-    version=2,
+    version=3,
     module=__name__,
     run=run,
     sections={"evaluate": EvaluateConfig},
-    needs=("export", "tokenize", "tokenizer"),
+    needs=("clean", "export", "tokenize", "tokenizer"),
     seeded=True,
 )

@@ -64,6 +64,7 @@ class ExportConfig(Section):
     proof_tokens: Annotated[int, Field(ge=64)] = 8192
     num_predict: Annotated[int, Field(ge=1)] = 256
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.2
+    repeat_penalty: Annotated[float, Field(gt=0, le=2)] = 1.0
 
     @field_validator("quant")
     @classmethod
@@ -242,6 +243,7 @@ def _write_texts(
         eos=json.loads((inputs["convert"] / "tokenizer_config.json").read_bytes())["eos_token"],
         answers=facts.answers,
         fim=fim,
+        repeat_penalty=config.repeat_penalty,
     )
     texts = {
         "Modelfile": modelfile.render(),

@@ -25,6 +25,7 @@ from stages.release.windows import tokens_in, validation_windows
 from stages.release.wording import check_chat, check_stops, check_tokens, read_tokenizer
 from stages.tokens.chat import CHAT_END, Message, answered, with_system
 from stages.tokens.encoding import Encoding, load_encoding
+from stages.tokens.sampling import Sampling
 
 Advance = Callable[[float], Any]
 Windows = Sequence[Sequence[int]]
@@ -272,7 +273,7 @@ def _talk(runtime: Runtime, encoding: Encoding, talks: Sequence[Sequence[Message
                 ended += int(found.best[row]) == end
                 surest = max(surest, (chances[-1], inputs[part.window]))
     tested = surest[0] > SURE
-    if tested and list(runtime.generate(surest[1], max_tokens=1)):
+    if tested and list(runtime.generate(surest[1], max_tokens=1, sampling=Sampling(temperature=0), seed=0)):
         raise ReleaseError("export: llama.cpp goes on after the end of an answer")
     mean = significant(float(np.mean(chances))) if chances else None
     return {"answers": len(chances), "ended": ended, "end_probability": mean, "stop_tested": tested}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from ctypes import c_int8, c_int32, c_void_p
+from ctypes import c_int32, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,13 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.hardware import usable_cores
+from stages.release.decoder import Decoder, Span
 from stages.release.errors import ReleaseError
-from stages.release.llamacpp import Batch, checked_library, errors, reason
+from stages.release.llamacpp import checked_library, errors, reason
+from stages.release.writing import Row, Writer
+from stages.tokens.sampling import Generated, Sampling, choose
 
 BATCH = 512  # tokens per call of llama_decode, fewer where so many rows of logits take more than
 ROOM = 1 << 23  # numbers
 SEQUENCES = 64  # per call; llama.cpp allows 256
-F32, F16 = 0, 1  # ggml_type
+ROWS = 32  # texts written at once; twice as many are no quicker
+CACHE = 1 << 30  # bytes that they may take at once
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Runtime:
         longer than the model was trained with, RuntimeUnavailable without a usable wheel.
         """
         self._model: int | None = None
-        self._contexts: set[int] = set()
+        self._decoders: set[Decoder] = set()
         self._lib = library = checked_library()
         # Threads wait for each other after every matrix, and these matrices are small: on two busy cores, two
         # threads were several times slower than one.
@@ -108,9 +112,9 @@ class Runtime:
         self.chat_template = template.decode("utf-8") if template is not None else None
 
     def close(self) -> None:
-        """Free contexts and model; a second call does nothing."""
-        while self._contexts:
-            self._lib.llama_free(self._contexts.pop())
+        """Free the model and what it remembers; a second call does nothing."""
+        while self._decoders:
+            self._decoders.pop().close()
         if self._model:
             self._lib.llama_model_free(self._model)
         self._model = None
@@ -189,9 +193,13 @@ class Runtime:
         plan = steps(lengths, self.step_size)
         together = max((sum(part.stop - part.start for part in step) for step in plan), default=1)
         sequences = max(map(len, plan), default=1)
-        with self._context(max([together, *lengths]), sequences=sequences, exact=exact) as context:
+        with self._decoder(max([together, *lengths]), sequences=sequences, shared=True, exact=exact) as decoder:
             for step in plan:
-                yield step, self._rows(context, [windows[part.window][part.start : part.stop] for part in step], step)
+                if step[0].start == 0:
+                    decoder.clear()
+                texts = (windows[part.window][part.start : part.stop] for part in step)
+                spans = [Span(at, part.start, ids) for at, (part, ids) in enumerate(zip(step, texts, strict=True))]
+                yield step, decoder.read(spans)
 
     @property
     def step_size(self) -> int:
@@ -199,39 +207,80 @@ class Runtime:
         return max(32, min(BATCH, ROOM // self.vocab_size))
 
     def generate(
-        self,
-        prompt: Sequence[int],
-        *,
-        max_tokens: int,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        seed: int = 0,
-    ) -> Iterator[int]:
+        self, prompt: Sequence[int], *, max_tokens: int, sampling: Sampling, seed: int
+    ) -> Generator[int, None, bool]:
         """Tokens after `prompt`, up to the end of generation (not included), `max_tokens`, or a full context.
 
-        `temperature` 0 takes the likeliest token; else softmax(logits / temperature) is cut to the `top_k`
-        likeliest tokens (0: all), then to the fewest that reach the probability `top_p` (nucleus sampling,
-        arXiv:1904.09751). Raises ValueError for a prompt that `logits` would refuse or settings out of range.
+        Returns whether the model ended them. Raises ValueError for a prompt that `logits` would refuse.
         """
         self._check(prompt)
-        if max_tokens < 0 or temperature < 0 or top_k < 0 or not 0 < top_p <= 1:
-            raise ValueError("max_tokens, temperature and top_k must not be negative, and 0 < top_p <= 1")
-        random = np.random.default_rng(seed)
-        count = min(max_tokens, self.context_length - len(prompt))
-        return self._generate(list(prompt), count, lambda row: choose(row, temperature, top_k, top_p, random))
+        count = self._room(prompt, max_tokens)
+        return self._generate(list(prompt), count, sampling, np.random.default_rng(seed))
 
-    def _generate(self, prompt: list[int], count: int, chosen: Callable[[NDArray[np.float32]], int]) -> Iterator[int]:
-        with self._context(self.context_length) as context:
-            pending = prompt
+    def _generate(
+        self, ids: list[int], count: int, sampling: Sampling, random: np.random.Generator
+    ) -> Generator[int, None, bool]:
+        with self._decoder(self.context_length) as decoder:
+            read = 0
             for _ in range(count):
-                for start in range(0, len(pending), self.step_size):
-                    self._decode(context, pending[start : start + self.step_size])
-                token = chosen(self._row(context, -1))
+                while read < len(ids):
+                    logits = decoder.read([Span(0, read, ids[read : read + self.step_size])], last=True)
+                    read = min(read + self.step_size, len(ids))
+                token = choose(logits[0], sampling, ids, random)
                 if self.is_end_of_generation(token):
-                    return
+                    return True
                 yield token
-                pending = [token]
+                ids.append(token)
+        return False
+
+    def generate_batch(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_tokens: int,
+        sampling: Sampling,
+        seeds: Sequence[int],
+        advance: Callable[[int], object] = lambda count: None,
+    ) -> list[Generated]:
+        """What `generate` writes after each prompt with its seed, many at once; `advance` hears of those that end.
+
+        A prompt that leaves no room in the context gets nothing. Equal prompts are read once. Numbers read beside
+        others differ in their last bits: where two tokens are that close to equal, so may the text.
+        """
+        result = [Generated((), False)] * len(prompts)
+        rows: list[Row] = []
+        for number, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True)):
+            self._check(prompt[: self.context_length])
+            if room := self._room(prompt, max_tokens):
+                rows.append(Row(number, list(prompt), room, seed))
+        advance(len(prompts) - len(rows))
+        if not rows:
+            return result
+        first: dict[tuple[int, ...], int] = {}
+        rows.sort(key=lambda row: first.setdefault(tuple(row.prompt), row.number))
+        length = max(len(row.prompt) + row.room for row in rows)
+        count = min(len(rows), ROWS, max(1, CACHE // self._cache_size(length)))
+        with self._decoder(length, sequences=count, exact=True) as decoder:
+            writer = Writer(
+                decoder, rows=count, step_size=self.step_size, sampling=sampling, ends=self.is_end_of_generation
+            )
+            for number, written in writer.write(rows, advance).items():
+                result[number] = written
+        return result
+
+    def _room(self, prompt: Sequence[int], max_tokens: int) -> int:
+        """How many tokens may follow a prompt."""
+        if max_tokens < 0:
+            raise ValueError("max_tokens must not be negative")
+        return max(0, min(max_tokens, self.context_length - len(prompt)))
+
+    def _cache_size(self, length: int) -> int:
+        """Bytes that a sequence of `length` tokens takes in a float32 cache."""
+        library, model = self._open(), self._model
+        heads, groups = int(library.llama_model_n_head(model)), int(library.llama_model_n_head_kv(model))
+        width = int(library.llama_model_n_embd(model)) * max(1, groups) // max(1, heads)
+        layers = int(library.llama_model_n_layer(model))
+        return 2 * 4 * max(1, layers * width * length)
 
     def _check(self, ids: Sequence[int]) -> None:
         if not 0 < len(ids) <= self.context_length:
@@ -240,79 +289,24 @@ class Runtime:
             raise ValueError(f"token ids must be within 0..{self.vocab_size - 1}")
 
     @contextmanager
-    def _context(self, length: int, *, sequences: int = 1, exact: bool = True) -> Iterator[int]:
+    def _decoder(
+        self, length: int, *, sequences: int = 1, shared: bool = False, exact: bool = True
+    ) -> Iterator[Decoder]:
         library = self._open()
-        params = library.llama_context_default_params()
-        params.n_ctx = length
-        params.n_batch = params.n_ubatch = self.step_size
-        params.n_seq_max = sequences
-        params.kv_unified = True  # sequences share the room instead of each having as much as the longest needs
-        params.n_threads = params.n_threads_batch = self._threads
-        # A float16 cache, and flash attention on any cache, add errors of 1e-3 that are not the file's.
-        params.type_k = params.type_v = F32 if exact else F16
-        params.flash_attn_type = int(not exact)
-        errors.clear()
-        context = library.llama_init_from_model(self._model, params)
-        if not context:
-            raise ReleaseError(f"llama.cpp made no context of {length} tokens: {reason()}")
-        self._contexts.add(context)
-        try:
-            yield context
-        finally:
-            if context in self._contexts:  # close() may have freed it while a generator was suspended
-                self._contexts.remove(context)
-                library.llama_free(context)
-
-    def _rows(self, context: int, texts: Sequence[Sequence[int]], step: Step) -> NDArray[np.float32]:
-        """Read a step, each part as a sequence of its own, and give llama.cpp's rows of logits."""
-        library = self._open()
-        if step[0].start == 0:
-            library.llama_memory_clear(library.llama_get_memory(context), False)
-        count = sum(map(len, texts))
-        names = [(c_int32 * 1)(index) for index in range(len(texts))]
-        owners = [ctypes.addressof(name) for name, ids in zip(names, texts, strict=True) for _ in ids]
-        batch = Batch(
-            n_tokens=count,
-            token=(c_int32 * count)(*(token for ids in texts for token in ids)),
-            pos=(c_int32 * count)(*(place for part in step for place in range(part.start, part.stop))),
-            n_seq_id=(c_int32 * count)(*[1] * count),
-            seq_id=(c_void_p * count)(*owners),
-            logits=(c_int8 * count)(*[1] * count),
+        assert self._model
+        decoder = Decoder(
+            library,
+            self._model,
+            length,
+            sequences=sequences,
+            shared=shared,
+            exact=exact,
+            batch=self.step_size,
+            threads=self._threads,
         )
-        self._run(context, batch)
-        found = library.llama_get_logits(context)
-        if not found:
-            raise ReleaseError(f"no logits for a batch of {count} tokens: {reason()}")
-        return np.ctypeslib.as_array(found, shape=(count, self.vocab_size))
-
-    def _decode(self, context: int, ids: Sequence[int]) -> None:
-        """Append `ids` to the context, for logits after the last; llama.cpp counts positions on by itself."""
-        count = len(ids)
-        outputs = (c_int8 * count)(*(place == count - 1 for place in range(count)))
-        self._run(context, Batch(n_tokens=count, token=(c_int32 * count)(*ids), logits=outputs))
-
-    def _run(self, context: int, batch: Batch) -> None:
-        code = self._open().llama_decode(context, batch)
-        if code:
-            raise ReleaseError(f"llama_decode failed with {code}: {reason()}")
-
-    def _row(self, context: int, row: int) -> NDArray[np.float32]:
-        logits = self._open().llama_get_logits_ith(context, row)
-        if not logits:
-            raise ReleaseError(f"no logits for token {row} of the batch: {reason()}")
-        return np.ctypeslib.as_array(logits, shape=(self.vocab_size,)).copy()
-
-
-def choose(
-    logits: NDArray[np.float32], temperature: float, top_k: int, top_p: float, random: np.random.Generator
-) -> int:
-    """One token id from `logits` (vocab_size,), by the rules of `Runtime.generate`."""
-    if temperature == 0:
-        return int(logits.argmax())
-    order = np.argsort(-logits, kind="stable")[: top_k or None]
-    below_best = logits[order].astype(np.float64) - float(logits[order[0]])
-    weights = np.exp(below_best / temperature)
-    cumulative = np.cumsum(weights / weights.sum())
-    kept = int(np.searchsorted(cumulative, top_p)) + 1
-    cumulative = cumulative[:kept] / cumulative[:kept][-1]
-    return int(order[np.searchsorted(cumulative, random.random(), side="right")])
+        self._decoders.add(decoder)
+        try:
+            yield decoder
+        finally:
+            self._decoders.discard(decoder)  # close() may have freed it while a generator was suspended
+            decoder.close()

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.errors import StageError, UsageError
 from stages.tokens.interface import Encoding
+from stages.tokens.usage import Usage
 
 SIDES = ("train", "val")
 IDS_AT_ONCE = 2**22
@@ -26,7 +27,7 @@ def files(folder: Path) -> list[Path]:
     return found
 
 
-def take(source: Path, folder: Path, side: str, encoding: Encoding) -> dict[str, int]:
+def take(source: Path, folder: Path, side: str, encoding: Encoding, usage: Usage | None = None) -> dict[str, int]:
     """Copy one file to `<side>.bin` and write `<side>.idx`, the start of each document; counts as for texts.
 
     A document ends with the tokenizer's `eos`; without one in it the file is one document. Raises StageError where the
@@ -44,6 +45,8 @@ def take(source: Path, folder: Path, side: str, encoding: Encoding) -> dict[str,
             starts.append(np.flatnonzero(ids == encoding.eos_id) + tokens + 1)
             tokens += len(ids)
     _require_ids_known(source, counts, encoding)
+    if usage:
+        usage.see(np.flatnonzero(counts))
     beginnings = np.concatenate(starts).astype("<i8")
     beginnings = beginnings[beginnings < tokens]
     beginnings.tofile(folder / f"{side}.idx")

@@ -23,6 +23,7 @@ from stages.tokens.characters import shown
 from stages.tokens.chat import CHAT_MARKERS, answered, with_system
 from stages.tokens.encoding import BOS, EOS, FIM_MARKERS, PAD, UNK, Encoding, UnknownCharacters, load_encoding
 from stages.tokens.fim import near_middle
+from stages.tokens.usage import Usage
 
 # Training reads windows of context_length tokens wherever they fall: a gap with its surroundings in half of that lies
 # whole in every second one. Spread over a long program, the model would never see both sides of it.
@@ -63,7 +64,9 @@ def _sayable(character: str) -> bool:
 def run(context: Context) -> Metrics:
     config = context.section(TokenizeConfig)
     encoding = load_encoding(context.inputs["tokenizer"])
-    sides = _take_bins(context, config, encoding) if config.from_bins else _encode(context, config, encoding)
+    usage = Usage(encoding)  # of the training side
+    make_sides = _take_bins if config.from_bins else _encode
+    sides = make_sides(context, config, encoding, usage)
     for side in bins.SIDES:
         if sides[side]["tokens"] <= config.context_length:
             raise StageError(
@@ -83,10 +86,12 @@ def run(context: Context) -> Metrics:
     }
     (context.out / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
     context.say(f"{sides['train']['tokens']:,} tokens for training, {sides['val']['tokens']:,} for validation")
-    return {"vocab_size": encoding.vocab_size, "context_length": config.context_length, **sides}
+    found = {"vocab_size": encoding.vocab_size, "context_length": config.context_length, **sides}
+    documents = {} if config.from_bins else usage.metrics(config.context_length)
+    return {**found, "pieces": usage.pieces(), **documents}
 
 
-def _encode(context: Context, config: TokenizeConfig, encoding: Encoding) -> dict[str, dict[str, int]]:
+def _encode(context: Context, config: TokenizeConfig, encoding: Encoding, usage: Usage) -> dict[str, dict[str, int]]:
     """The documents of each side as ids; its conversations, unless the tokenizer cannot say them."""
     found = {}
     for side, folder in zip(bins.SIDES, (context.inputs["augment"], context.inputs["clean"] / "val"), strict=True):
@@ -94,18 +99,18 @@ def _encode(context: Context, config: TokenizeConfig, encoding: Encoding) -> dic
         with context.progress(total, "documents") as bar:
             texts = _advancing((d for d in read_documents(folder) if d.kind != "pair"), bar)
             pairs = _advancing((d for d in read_documents(folder) if d.kind == "pair"), bar)
-            room = config.context_length // FIM_SHARE
-            found[side] = write_texts(context.out, side, texts, encoding, fim_room=room)
+            room, counted = config.context_length // FIM_SHARE, usage if side == "train" else None
+            found[side] = write_texts(context.out, side, texts, encoding, fim_room=room, usage=counted)
             if not encoding.chats and (silent := sum(1 for _ in pairs)):
                 context.warn(f"left out {silent:,} {side} conversations: a char tokenizer cannot say them")
-            found[f"{side}_pairs"] = write_pairs(context.out, side, pairs, encoding, config)
+            found[f"{side}_pairs"] = write_pairs(context.out, side, pairs, encoding, config, counted)
     return found
 
 
-def _take_bins(context: Context, config: TokenizeConfig, encoding: Encoding) -> dict[str, dict[str, int]]:
+def _take_bins(context: Context, config: TokenizeConfig, encoding: Encoding, usage: Usage) -> dict[str, dict[str, int]]:
     found = {}
     for side, path in zip(bins.SIDES, bins.files(bins_folder(config, context.base)), strict=True):
-        found[side] = bins.take(path, context.out, side, encoding)
+        found[side] = bins.take(path, context.out, side, encoding, usage if side == "train" else None)
         found[f"{side}_pairs"] = write_pairs(context.out, side, [], encoding, config)
         context.say(f"{path}: {found[side]['tokens']:,} tokens in {found[side]['documents']:,} documents")
     return found
@@ -122,7 +127,13 @@ def id_type(vocab_size: int) -> np.dtype[Any]:
 
 
 def write_texts(
-    folder: Path, side: str, documents: Iterable[Document], encoding: Encoding, *, fim_room: int
+    folder: Path,
+    side: str,
+    documents: Iterable[Document],
+    encoding: Encoding,
+    *,
+    fim_room: int,
+    usage: Usage | None = None,
 ) -> dict[str, int]:
     """`<side>.bin` (ids) and `<side>.idx` (int64 start of each document); counts documents, tokens and bytes.
 
@@ -142,6 +153,8 @@ def write_texts(
                 first = first or f"{document.source}/{document.path}"
                 continue
             np.asarray(ids, dtype=id_type(encoding.vocab_size)).tofile(file)
+            if usage:
+                usage.add(document, ids)
             starts.append(tokens)
             tokens += len(ids)
             size += len("".join(parts or document.text).encode())
@@ -165,7 +178,12 @@ def _with_gap(document: Document, encoding: Encoding, room: int) -> tuple[str, s
 
 
 def write_pairs(
-    folder: Path, side: str, documents: Iterable[Document], encoding: Encoding, config: TokenizeConfig
+    folder: Path,
+    side: str,
+    documents: Iterable[Document],
+    encoding: Encoding,
+    config: TokenizeConfig,
+    usage: Usage | None = None,
 ) -> dict[str, int]:
     """`<side>_pairs.bin`, `.idx` and `.mask` (uint8, 1 on the answer).
 
@@ -180,7 +198,10 @@ def write_pairs(
             system = config.system if sha256(document.id.encode()).digest()[0] % 2 else ""
             for messages in answered(with_system(document.messages, system)):
                 ids, mask = encoding.encode_chat(messages)
-                if len(ids) > config.context_length + 1:
+                fits = len(ids) <= config.context_length + 1
+                if usage:
+                    usage.add(document, ids, learnt=fits)
+                if not fits:
                     too_long += 1
                     continue
                 np.asarray(ids, dtype=id_type(encoding.vocab_size)).tofile(ids_file)

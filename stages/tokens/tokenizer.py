@@ -6,6 +6,7 @@ import hashlib
 import io
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -28,6 +29,7 @@ from stages.tokens.encoding import (
     SentencePieceEncoding,
     load_encoding,
 )
+from stages.tokens.usage import longest_pieces
 
 MIN_PIECES = 300  # 256 are bytes, 9 are special
 CHUNK_CHARS = 1000  # SentencePiece passes over a training sentence of more than 4192 bytes
@@ -67,15 +69,22 @@ def run(context: Context) -> Metrics:
         metrics = _learn(context, config)
     encoding = load_encoding(context.out)
     context.say(f"{encoding.vocab_size:,} pieces")
-    metrics = {"vocab_size": encoding.vocab_size} | metrics
+    pieces: dict[str, Any] = {"longest": longest_pieces(encoding)}
+    metrics = {"vocab_size": encoding.vocab_size, "pieces": pieces} | metrics
     if "clean" not in context.inputs:
         return metrics
-    size = tokens = 0
+    sizes: Counter[str] = Counter()
+    tokens: Counter[str] = Counter()
     for document in read_documents(context.inputs["clean"] / "val"):
-        size += len(document.text.encode())
-        tokens += len(encoding.encode(document.text))
-    context.say(f"{size / tokens:.2f} bytes per token on the validation documents")
-    return metrics | {"bytes_per_token": round(size / tokens, 4)}
+        if encoding.chats or document.kind != "pair":
+            sizes[document.kind] += len(document.text.encode())
+            tokens[document.kind] += len(encoding.encode(document.text))
+    if not tokens:
+        return metrics
+    whole = sizes.total() / tokens.total()
+    context.say(f"{whole:.2f} bytes per token on the validation documents")
+    pieces["bytes_per_token"] = {kind: round(sizes[kind] / tokens[kind], 4) for kind in sorted(tokens)}
+    return metrics | {"bytes_per_token": round(whole, 4)}
 
 
 def _learn(context: Context, config: TokenizerConfig) -> Metrics:

@@ -73,4 +73,5 @@ STAGE = Stage(
     seeded=True,
     resumable=True,
     parallel=True,
+    command="pipeline sample",
 )

@@ -29,12 +29,11 @@ from stages.training.recompute import recompute_blocks
 from stages.training.records import METRICS, SAMPLES, TIMING, Record, Records
 from stages.training.schedule import learning_rate_at
 from stages.training.settings import TrainingConfig
-from stages.training.speed import Pace, flops_per_token, free_memory, peak_flops
+from stages.training.speed import Pace, flops_per_token, free_memory
+from stages.training.validation import Validation
 
 CALMER = "lower learning_rate or raise warmup_steps"
 SMALLER = "set activation_checkpointing: true, optimizer: adamw-8bit with precision: bf16, or a smaller model"
-POINTS = 100
-WORTH_MEASURING = 1e12  # operations of a run from which half a second for the device's peak is little
 Speaker = Callable[[Network], list[Record]]
 
 
@@ -47,7 +46,7 @@ def train(
     bytes_per_token: float | None = None,
     speak: Speaker | None = None,
 ) -> Metrics:
-    """Train until `max_steps` and leave the weights of the best validation loss in `model.safetensors`.
+    """Train until `max_steps` and leave the best weights, or by `keep` the last, in `model.safetensors`.
 
     Goes on from the newest checkpoint in `context.out` if there is one, with the same result as an uninterrupted run.
     `bytes_per_token` of the validation text turns its loss into bits per byte; `speak` writes samples with the network
@@ -107,7 +106,6 @@ class Trainer:
         self.state.micro_batch = self.state.micro_batch or planned.micro_batch
         flops = flops_per_token(network.config, network.vocab_size, network.context_length)
         whole = flops * config.max_steps * self.sequences * network.context_length
-        matrices = torch.float32 if self.precision == "fp32" else torch.bfloat16
         self.loss = prepare(
             self.module,
             False if group.sharded else config.compile,
@@ -117,9 +115,8 @@ class Trainer:
             say=context.say,
             flops=whole,
         )
-        peak = peak_flops(self.device, matrices) * group.size if whole > WORTH_MEASURING else None
-        self.pace = Pace(self.device, flops, peak)
-        self.validation = batches.validation(self.state.micro_batch)
+        self.pace = Pace.expected(self.device, flops, whole, self.precision, group.size)
+        self.validation = Validation(batches.validation(self.state.micro_batch), self.loss, group, self.ema)
         self.feed: Prefetcher | None = None
         self.val_loss = math.nan
 
@@ -240,7 +237,7 @@ class Trainer:
         if guard.spike(state, loss):
             self.context.warn(f"step {state.step}: the loss leapt to {loss:.3f}")
             self._note(state.step, "loss leapt", f"{loss:.4f}")
-        return {"step": state.step, "loss": loss, "learning_rate": rate, "grad_norm": norm}
+        return {"step": state.step, "tokens": state.tokens, "loss": loss, "learning_rate": rate, "grad_norm": norm}
 
     def _pass_over(self, micro: list[Batch], loss: float, norm: float) -> Record | None:
         """Leave a step out; None where the run went back instead, as too many have to be or the weights are broken."""
@@ -292,7 +289,7 @@ class Trainer:
         cut = f"micro-batches of {state.micro_batch}, {math.ceil(self.sequences / state.micro_batch)} of them a step"
         self.context.warn(f"step {state.step + 1}: out of memory; going on with {cut}")
         self._note(state.step + 1, "out of memory", cut)
-        self.validation = self.batches.validation(state.micro_batch)
+        self.validation.batches = self.batches.validation(state.micro_batch)
         self._feed_from(state.step + 1)
         return [batch.to(self.device) for batch in self._cut(state.step + state.shift)]
 
@@ -314,7 +311,7 @@ class Trainer:
     def _evaluate(self, record: Record) -> None:
         """Validation loss of the weights and of their average; keeps the better where it is the best so far."""
         self.network.eval()
-        if self.validation:
+        if self.validation.batches:
             self._judge(record)
         else:
             self._keep(record.get("loss", self.state.loss_mean))
@@ -323,34 +320,15 @@ class Trainer:
                 self.records.write(SAMPLES, {"step": self.state.step, **sample})
 
     def _judge(self, record: Record) -> None:
-        record["val_loss"] = self._validate()
-        self._keep_if_best(record["val_loss"])
-        self.val_loss = record["val_loss"]
-        if self.ema:
-            with self.ema.swapped():
-                record["val_loss_ema"] = self._validate()
-                self._keep_if_best(record["val_loss_ema"])
-            self.val_loss = min(self.val_loss, record["val_loss_ema"])
+        for name, loss in self.validation.losses():
+            record[name] = loss
+            if loss < self.state.best_loss or (self.config.keep == "last" and name == "val_loss"):
+                self._keep(loss)
+        self.val_loss = min(record["val_loss"], record.get("val_loss_ema", math.inf))
         if not math.isfinite(self.val_loss):
             raise StageError(f"step {self.state.step}: validation loss {self.val_loss}", hint=CALMER)
         if self.bytes_per_token:
             record["bits_per_byte"] = self.val_loss / math.log(2) / self.bytes_per_token
-
-    def _validate(self) -> float:
-        """Mean loss over the validation batches, which the processes share."""
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
-        counted = 0
-        for batch, counts in self.group.share(self.validation):
-            shown = batch.to(self.device)
-            loss = self.loss(shown.inputs, shown.targets, shown.documents)
-            if counts:
-                total += loss
-                counted += batch.counted
-        return float(self.group.sum(total)) / max(self.group.total(counted), 1)
-
-    def _keep_if_best(self, loss: float) -> None:
-        if loss < self.state.best_loss:
-            self._keep(loss)
 
     def _keep(self, loss: float) -> None:
         self.state.best_loss, self.state.best_step = loss, self.state.step
@@ -416,6 +394,6 @@ class Trainer:
             "micro_batch": state.micro_batch,
             "processes": self.group.size,
             "rollbacks": state.rollbacks,
-            "pace": self.records.pace(POINTS),
+            **self.records.summary(),
             "device": torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu",
         }

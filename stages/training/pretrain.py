@@ -108,5 +108,6 @@ STAGE = Stage(
     seeded=True,
     resumable=True,
     parallel=True,
+    command="pipeline sample",
     estimate=estimate,
 )

@@ -19,6 +19,7 @@ OptimizerName = Literal["muon", "adamw", "adamw-8bit", "adafactor"]
 class TrainingConfig(Section):
     """`batch_size` counts the sequences of a micro-step; `auto` fits it to the memory and keeps `tokens_per_step`.
 
+    `keep` says which weights are left at the end: those of the best validation loss, or the last.
     The defaults were chosen by experiment: docs/decisions.md.
     """
 
@@ -46,6 +47,7 @@ class TrainingConfig(Section):
     grad_clip: Annotated[float, Field(ge=0)] = 1.0
 
     eval_every: Positive = 250
+    keep: Literal["best", "last"] = "best"
     sample_prompts: Annotated[tuple[str, ...], Field(strict=False)] = ()
     sample_tokens: Positive = 64
     checkpoint_every_minutes: Annotated[float, Field(gt=0)] = 10.0

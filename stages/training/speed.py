@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import sys
 import time
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import torch
 
 from pipeline.console import size
 from stages.training.shape import ModelConfig
+
+WORTH_MEASURING = 1e12  # operations of a run from which half a second for the device's peak is little
 
 
 def flops_per_token(config: ModelConfig, vocab_size: int, context_length: int) -> float:
@@ -34,16 +37,26 @@ class Pace:
     flops: float
     peak: float | None
 
+    @classmethod
+    def expected(cls, device: torch.device, flops: float, whole: float, precision: str, processes: int) -> Pace:
+        """That of a run of `whole` operations; where these are few, measuring the peak would take longer than it."""
+        matrices = torch.float32 if precision == "fp32" else torch.bfloat16
+        return cls(device, flops, peak_flops(device, matrices) * processes if whole > WORTH_MEASURING else None)
+
     def of(self, tokens: int, seconds: float) -> dict[str, float]:
-        """Tokens per second, the share of the peak that is (MFU; Chowdhery et al. 2022), and the most memory so far."""
+        """Tokens per second, the share of the peak that is (MFU; Chowdhery et al. 2022), and the most memory so far.
+
+        A share of more than all is left out: the device was busy with something else when its peak was measured.
+        """
         rate = tokens / max(seconds, 1e-9)
-        used = {"mfu": round(rate * self.flops / self.peak, 4)} if self.peak else {}
+        share = rate * self.flops / self.peak if self.peak else math.inf
+        used = {"mfu": round(share, 4)} if share <= 1 else {}
         return {"tokens_per_second": round(rate, 1), **used, "peak_memory": peak_memory(self.device)}
 
     def told(self, tokens: int, seconds: float) -> str:
         """The same for people."""
         known = self.of(tokens, seconds)
-        used = f"  MFU {known['mfu']:.0%}" if self.peak else ""
+        used = f"  MFU {known['mfu']:.0%}" if "mfu" in known else ""
         return f"{known['tokens_per_second']:,.0f} tok/s{used}  {size(known['peak_memory'])}"
 
 

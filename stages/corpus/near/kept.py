@@ -28,6 +28,7 @@ class Entry:
     size: int
     order: int
     digest: bytes
+    license: str
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Kept:
         self._bounds = array("q", [0])
         self._kinds, self._sources, self._sizes, self._order = array("q"), array("q"), array("q"), array("Q")
         self._names: dict[str, int] = {}
+        self._origins: list[tuple[str, str]] = []
+        self._shared: dict[tuple[str, str], tuple[str, str]] = {}
         self._bands = [np.zeros((0, BANDS), np.uint64)]
 
     def __enter__(self) -> Kept:
@@ -74,6 +77,8 @@ class Kept:
             self._bounds.append(self._bounds[-1] + self._lines.write(entry.line))
             self._kinds.append(entry.kind)
             self._sources.append(self._names.setdefault(entry.source, len(self._names)))
+            origin = (entry.source, entry.license)
+            self._origins.append(self._shared.setdefault(origin, origin))
             self._sizes.append(entry.size)
             self._order.append(entry.order)
         self._writer.append(sketched.hashes, sketched.ends)
@@ -102,6 +107,10 @@ class Kept:
 
     def size(self, number: int) -> int:
         return self._sizes[number]
+
+    def origin(self, number: int) -> tuple[str, str]:
+        """Source and licence."""
+        return self._origins[number]
 
     def table(self) -> Table:
         """What the split has to know; sources are numbered in the order of their names."""

@@ -16,7 +16,7 @@ from pipeline.errors import UsageError
 from stages.corpus.near.shingles import Hashes, shingles
 
 BUILTIN = "builtin"  # in a config: the tasks that ship
-TASKS = Path(__file__).parents[2] / "evaluation" / "tasks"
+TASKS = Path(__file__).parents[2] / "evaluation" / "tasks" / "suite.jsonl"
 SUFFIXES = (".jsonl", ".py", ".md", ".rst", ".txt")
 PROMPT_SHARE = 0.8  # of a question's shingles: it stands there word for word, but for an edge
 SOLUTION_SHARE = 0.6  # of a solution's: some shingles, such as imports, stand in many programs
@@ -66,7 +66,7 @@ class HeldOut:
 
 
 def places(names: Sequence[str], base: Path) -> list[Path]:
-    """The paths that a config means; `builtin` is the folder of the tasks that ship."""
+    """The paths that a config means; `builtin` is the file of the tasks that ship."""
     return [TASKS if name == BUILTIN else (base / Path(name).expanduser()) for name in names]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.training.networks.kv_cache import Cache, Layer
 from stages.training.networks.layers import Dropout, attention
 from stages.training.networks.network import Network, causal_mask, places
 from stages.training.shape import ModelConfig
@@ -25,14 +28,16 @@ class GPT2(Network):
         self.dropout = Dropout(config.dropout)
         self.draw_weights(residual=("attention.output.weight", "feed_forward.down.weight"))
 
-    def hidden(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
-        if documents is None:
+    def hidden(self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        if cache is not None:
+            mask, position = None, cache.positions
+        elif documents is None:
             mask, position = None, torch.arange(tokens.shape[1], device=tokens.device)
         else:
             mask, position = causal_mask(documents), places(documents)
         x = self.dropout(self.embedding(tokens) + self.positions(position))
-        for block in self.blocks:
-            x = block(x, mask)
+        for block, kept in zip(self.blocks, cache or repeat(None)):  # noqa: B905 (there is always one more None)
+            x = block(x, mask, kept)
         normed: Tensor = self.norm(x)
         return normed
 
@@ -51,9 +56,9 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(batch, time, d_model) to the same; `mask` says who sees whom, None: everything before."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), mask))
+    def forward(self, x: Tensor, mask: Tensor | None, kept: Layer | None = None) -> Tensor:
+        """(batch, time, d_model) to the same; `mask` says who sees whom, None: everything before, and what is kept."""
+        x = x + self.dropout(self.attention(self.attention_norm(x), mask, kept))
         output: Tensor = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
         return output
 
@@ -67,7 +72,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.d_model, 3 * config.d_model, bias=config.bias)
         self.output = nn.Linear(config.d_model, config.d_model, bias=config.bias)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, kept: Layer | None = None) -> Tensor:
         """(batch, time, d_model) to the same."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).unbind(2)
         if self.attention_dropout and self.training:
@@ -76,7 +81,8 @@ class Attention(nn.Module):
                 q, k, v, attn_mask=mask, dropout_p=self.attention_dropout, is_causal=mask is None
             ).transpose(1, 2)
         else:
-            mixed = attention(q * q.shape[-1] ** -0.5, k, v, mask)
+            q = q * q.shape[-1] ** -0.5
+            mixed = attention(q, k, v, mask) if kept is None else kept.attend(q, k, v)
         output: Tensor = self.output(mixed.flatten(2))
         return output
 

@@ -121,7 +121,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     Value i and value i + head_dim/2 are a pair, as in HuggingFace's Llama.
     """
-    turned: Tensor = _Rotate.apply(x, cos.unsqueeze(1), sin.unsqueeze(1))  # type: ignore[no-untyped-call]
+    turned: Tensor = _Rotate.apply(x, cos.unsqueeze(-2), sin.unsqueeze(-2))  # type: ignore[no-untyped-call]
     return turned
 
 
@@ -174,11 +174,11 @@ class _BlockedAttention(torch.autograd.Function):
         keys, values = (heads.transpose(1, 2).flatten(0, 1).contiguous() for heads in (k, v))
         groups, saved, mixed = k.shape[2], [], []
         for first, end in _blocks(q.shape[1]):
-            queries = _grouped(q[:, first:end], groups)
+            queries = stack_groups(q[:, first:end], groups)
             scores = torch.bmm(queries, keys[:, :end].transpose(1, 2))
             _hide(scores.view(q.shape[0], q.shape[2], end - first, end), first, mask)
             shares = torch._softmax(scores, -1, False)
-            mixed.append(_ungrouped(torch.bmm(shares, values[:, :end]), q[:, first:end]))
+            mixed.append(unstack_groups(torch.bmm(shares, values[:, :end]), q[:, first:end]))
             saved += [queries, shares]
         ctx.save_for_backward(q, keys, values, *saved)
         return torch.cat(mixed, dim=1)
@@ -190,10 +190,10 @@ class _BlockedAttention(torch.autograd.Function):
         to_keys, to_values = torch.zeros_like(keys), torch.zeros_like(values)
         for index, (first, end) in enumerate(_blocks(q.shape[1])):
             queries, shares = saved[2 * index : 2 * index + 2]
-            to_mixed = _grouped(gradient[:, first:end], groups)
+            to_mixed = stack_groups(gradient[:, first:end], groups)
             to_shares = torch.bmm(to_mixed, values[:, :end].transpose(1, 2))
             to_scores = torch._softmax_backward_data(to_shares, shares, -1, shares.dtype)
-            to_q.append(_ungrouped(torch.bmm(to_scores, keys[:, :end]), q[:, first:end]))
+            to_q.append(unstack_groups(torch.bmm(to_scores, keys[:, :end]), q[:, first:end]))
             to_values[:, :end] += torch.bmm(shares.transpose(1, 2), to_mixed)
             to_keys[:, :end] += torch.bmm(to_scores.transpose(1, 2), queries)
         to_k, to_v = (
@@ -208,15 +208,15 @@ def _blocks(time: int) -> list[tuple[int, int]]:
     return [(first, min(first + size, time)) for first in range(0, time, size)]
 
 
-def _grouped(heads: Tensor, groups: int) -> Tensor:
+def stack_groups(heads: Tensor, groups: int) -> Tensor:
     """(batch, block, heads, head_dim) as (batch · groups, heads/groups · block, head_dim)."""
     batch, block, _, head_dim = heads.shape
     split = heads.view(batch, block, groups, -1, head_dim).permute(0, 2, 3, 1, 4)
     return split.reshape(batch * groups, -1, head_dim)
 
 
-def _ungrouped(rows: Tensor, like: Tensor) -> Tensor:
-    """The inverse of `_grouped`, with the shape of `like`."""
+def unstack_groups(rows: Tensor, like: Tensor) -> Tensor:
+    """The inverse of `stack_groups`, with the shape of `like`."""
     batch, block, heads, head_dim = like.shape
     return rows.view(batch, heads, block, head_dim).transpose(1, 2)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+
 from torch import Tensor, nn
 
+from stages.training.networks.kv_cache import Cache, Layer
 from stages.training.networks.layers import Dropout, RMSNorm, attention, rotary_tables, rotate, swiglu
 from stages.training.networks.network import Network, causal_mask
 from stages.training.shape import ModelConfig
@@ -28,13 +31,13 @@ class Llama(Network):
         self.register_buffer("sin", sin, persistent=False)
         self.draw_weights(residual=("attention.output.weight", "feed_forward.down.weight"))
 
-    def hidden(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
-        length = tokens.shape[1]
+    def hidden(self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         mask = None if documents is None else causal_mask(documents)
         x = self.dropout(self.embedding(tokens))
-        cos, sin = self.cos[:length], self.sin[:length]
-        for block in self.blocks:
-            x = block(x, cos, sin, mask)
+        places = slice(tokens.shape[1]) if cache is None else cache.positions
+        cos, sin = self.cos[places], self.sin[places]
+        for block, kept in zip(self.blocks, cache or repeat(None)):  # noqa: B905 (there is always one more None)
+            x = block(x, cos, sin, mask, kept)
         normed: Tensor = self.norm(x)
         return normed
 
@@ -58,9 +61,11 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(batch, time, d_model) to the same; `mask` says who sees whom, None: everything before."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), cos, sin, mask))
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None, kept: Layer | None = None
+    ) -> Tensor:
+        """(batch, time, d_model) to the same; `mask` says who sees whom, None: everything before, and what is kept."""
+        x = x + self.dropout(self.attention(self.attention_norm(x), cos, sin, mask, kept))
         output: Tensor = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
         return output
 
@@ -76,12 +81,15 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None, kept: Layer | None = None
+    ) -> Tensor:
         """(batch, time, d_model) to the same."""
         q, k, v = self.qkv(x).unflatten(-1, (-1, self.head_dim)).split(self.heads, dim=2)
         scale = self.head_dim**-0.5  # of the scores; here it costs no pass over them
         q, k = rotate(self.q_norm(q), cos * scale, sin * scale), rotate(self.k_norm(k), cos, sin)
-        output: Tensor = self.output(attention(q, k, v, mask).flatten(2))
+        mixed = attention(q, k, v, mask) if kept is None else kept.attend(q, k, v)
+        output: Tensor = self.output(mixed.flatten(2))
         return output
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.training.networks.kv_cache import Cache, Layer
 from stages.training.networks.layers import attention, rotate
 from stages.training.networks.network import Network, causal_mask, places
 from stages.training.shape import ModelConfig
@@ -25,15 +28,15 @@ class MicroGPT(Network):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.draw_weights(residual=("attention.output.weight", "feed_forward.down.weight"), scaled=False)
 
-    def hidden(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
+    def hidden(self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         mask = None if documents is None else causal_mask(documents)
         x: Tensor = self.embedding(tokens)
         if self.positions is not None:
-            time = torch.arange(tokens.shape[1], device=tokens.device)
+            time = torch.arange(tokens.shape[1], device=tokens.device) if cache is None else cache.positions
             x = x + self.positions(time if documents is None else places(documents))
         x = norm(x, self.config.norm_eps)
-        for block in self.blocks:
-            x = block(x, mask)
+        for block, kept in zip(self.blocks, cache or repeat(None)):  # noqa: B905 (there is always one more None)
+            x = block(x, mask, kept)
         return x
 
     def row_parts(self, name: str) -> tuple[int, ...]:
@@ -49,9 +52,9 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config)
         self.eps = config.norm_eps
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(batch, time, d_model) to the same; `mask` says who sees whom, None: everything before."""
-        x = x + self.attention(norm(x, self.eps), mask)
+    def forward(self, x: Tensor, mask: Tensor | None, kept: Layer | None = None) -> Tensor:
+        """(batch, time, d_model) to the same; `mask` says who sees whom, None: everything before, and what is kept."""
+        x = x + self.attention(norm(x, self.eps), mask, kept)
         output: Tensor = x + self.feed_forward(norm(x, self.eps))
         return output
 
@@ -66,12 +69,15 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.d_model, 3 * config.d_model, bias=False)
         self.output = nn.Linear(config.d_model, config.d_model, bias=False)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, kept: Layer | None = None) -> Tensor:
         """(batch, time, d_model) to the same."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).unbind(2)
         if self.theta is not None:
-            q, k = turned(q, self.theta), turned(k, self.theta)
-        output: Tensor = self.output(attention(q * q.shape[-1] ** -0.5, k, v, mask).flatten(2))
+            places = None if kept is None else kept.cache.positions
+            q, k = turned(q, self.theta, places), turned(k, self.theta, places)
+        q = q * q.shape[-1] ** -0.5
+        mixed = attention(q, k, v, mask) if kept is None else kept.attend(q, k, v)
+        output: Tensor = self.output(mixed.flatten(2))
         return output
 
 
@@ -96,9 +102,12 @@ def norm(x: Tensor, eps: float) -> Tensor:
     return F.rms_norm(x, (x.shape[-1],), None, eps)
 
 
-def turned(x: Tensor, theta: float) -> Tensor:
-    """Rotary positions (Su et al. 2021, arXiv 2104.09864) for (batch, time, heads, head_dim), exact in float64."""
+def turned(x: Tensor, theta: float, positions: Tensor | None = None) -> Tensor:
+    """Rotary positions (Su et al. 2021, arXiv 2104.09864) for (batch, time, heads, head_dim), exact in float64.
+
+    The `positions` (batch, time) are from 0 on by default.
+    """
     dtype, half = torch.promote_types(x.dtype, torch.float32), x.shape[-1] // 2
     time, index = (torch.arange(count, dtype=torch.float64, device=x.device) for count in (x.shape[1], half))
-    angles = torch.outer(time, theta ** -(index / half))
+    angles = (time if positions is None else positions)[..., None] * theta ** -(index / half)
     return rotate(x, angles.cos().to(dtype), angles.sin().to(dtype))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from stages.training.networks.kv_cache import Cache
 from stages.training.shape import ModelConfig
 
 
@@ -24,17 +25,44 @@ class Network(nn.Module, ABC):
             self.output.weight = self.embedding.weight
 
     @abstractmethod
-    def hidden(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
+    def hidden(self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """What the output matrix is applied to, (batch, time, d_model), for token ids (batch, time).
 
         time is at most `context_length`. `documents` (batch, time) numbers the documents that share a row: a token sees
-        only its own, as if it stood in a row alone. None: a row is one document.
+        only its own, as if it stood in a row alone. None: a row is one document. A `cache` in which the tokens have
+        their places adds those before them.
         """
 
     def forward(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
         """Logits (batch, time, vocab_size) for token ids (batch, time)."""
         logits: Tensor = self.output(self.hidden(tokens, documents))
         return logits
+
+    @torch.inference_mode()
+    def read(self, rows: Sequence[Sequence[int]], cache: Cache) -> Tensor:
+        """Logits (rows, vocab_size) of what follows each row of token ids, which go on from those in the cache.
+
+        In a new cache the rows may differ in length, later they may not; none is empty. Raises ValueError for such, and
+        for more than `context_length` tokens.
+        """
+        counts = [len(row) for row in rows]
+        longest = max(counts)
+        if min(counts) == 0 or (cache.lengths and min(counts) < longest):
+            raise ValueError(f"rows of {min(counts)} to {longest} tokens")
+        if longest + max(cache.lengths, default=0) > self.context_length:
+            raise ValueError(f"more than {self.context_length} tokens")
+        device = self.embedding.weight.device
+        tokens = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
+        cache.place(tokens)
+        hidden = self.hidden(tokens, cache=cache)
+        cache.advance(counts)
+        last = torch.tensor(counts, device=device) - 1
+        logits: Tensor = self.output(hidden[torch.arange(len(rows), device=device), last])
+        return logits
+
+    def new_cache(self) -> Cache:
+        """An empty one for `read`."""
+        return Cache(self.config.n_layers)
 
     def row_parts(self, name: str) -> tuple[int, ...]:
         """The rows of each matrix that lie stacked in the parameter of that name; empty where it is one matrix."""
