@@ -596,6 +596,15 @@ def test_a_character_of_several_tokens_is_one_piece(bytes_of: ByteLevelEncoding)
     assert "".join(cut) == bytes_of.decode(fox[:2]) and re.fullmatch("\ufffd+", "".join(cut))
 
 
+def test_a_tokenizer_that_drops_a_space_at_the_start_keeps_those_between_words() -> None:
+    words = [" led", " on", "()", " led"]
+
+    def decode(ids: Sequence[int]) -> str:
+        return "".join(words[id] for id in ids).removeprefix(" ")
+
+    assert list(whole_characters([0, 1, 2, 3], decode)) == ["led", " on", "()", " led"]
+
+
 def test_naming_a_model_loads_no_heavy_library() -> None:
     heavy = ("torch", "transformers", "jinja2", "xllamacpp", "sentencepiece", "safetensors")
     code = (

@@ -164,7 +164,13 @@ def _curve(run: Run, stage: str, name: str) -> Iterator[Finding]:
     trained = points(run.metrics(stage, "curve", "step"), run.metrics(stage, "curve", "loss"))
     gap = end - sum(loss for _, loss in trained[-5:]) / len(trained[-5:]) if trained else 0.0
     where = number(run.config(stage, stage, "max_steps")) or steps
-    if end > best * (1 + OVERFITTED):
+    if end > best * (1 + OVERFITTED) and run.config(stage, stage, "keep") == "last":
+        text = (
+            f"{name} went on past its lowest validation loss ({plain(best)} at step {count(best_step)}, {plain(end)} at "
+            f"the end), as {stage}.keep asks: whole answers rather than likely ones."
+        )
+        yield Finding("good", text)
+    elif end > best * (1 + OVERFITTED):
         text = (
             f"{name} overfits: the validation loss was {plain(best)} at step {count(best_step)} "
             f"and {plain(end)} at the end. The weights of the best step are kept."
