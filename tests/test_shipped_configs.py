@@ -13,7 +13,8 @@ from pipeline.config import Config, load_config
 from pipeline.runner import Options, Runner
 from pipeline.store import Store
 from stages import ROAD
-from stages.training.sample import Sampling, load_trained, stream_samples
+from stages.tokens.sampling import Sampling
+from stages.training.sample import load_trained, stream_samples
 from stages.training.shape import ModelConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
