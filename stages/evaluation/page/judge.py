@@ -166,8 +166,8 @@ def _curve(run: Run, stage: str, name: str) -> Iterator[Finding]:
     where = number(run.config(stage, stage, "max_steps")) or steps
     if end > best * (1 + OVERFITTED) and run.config(stage, stage, "keep") == "last":
         text = (
-            f"{name} went on past its lowest validation loss ({plain(best)} at step {count(best_step)}, {plain(end)} at "
-            f"the end), as {stage}.keep asks: whole answers rather than likely ones."
+            f"{name} went on past its lowest validation loss ({plain(best)} at step {count(best_step)}, {plain(end)} "
+            f"at the end), as {stage}.keep asks: whole answers rather than likely ones."
         )
         yield Finding("good", text)
     elif end > best * (1 + OVERFITTED):
