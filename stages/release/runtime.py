@@ -75,8 +75,14 @@ class Runtime:
     eos_id: int
     chat_template: str | None
 
-    def __init__(self, path: Path, *, context_length: int | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, path: Path, *, context_length: int | None = None, threads: int | None = None, as_served: bool = False
+    ) -> None:
         """Load the GGUF at `path`, for at most `context_length` tokens (default: what the file says).
+
+        It computes with the weights as they are in the file, and writes with a float32 cache; `as_served` like
+        llama.cpp's server and Ollama by themselves: weights packed for the processor, a float16 cache and fused
+        attention, so that quantised models write the same texts as there.
 
         Raises ReleaseError, with llama.cpp's reason, for a file that it refuses, ValueError for a context
         longer than the model was trained with, RuntimeUnavailable without a usable wheel.
@@ -92,7 +98,8 @@ class Runtime:
         params.devices = ctypes.addressof(no_devices)
         params.n_gpu_layers = 0
         params.check_tensors = True
-        params.use_extra_bufts = False  # weights stay as in the file; the AMX kernels want them repacked
+        params.use_extra_bufts = as_served  # packed weights are not those of the file; the AMX kernels want them so
+        self._exact = not as_served
         errors.clear()
         if not path.is_file():
             raise ReleaseError(f"{path}: no such file")
@@ -260,7 +267,7 @@ class Runtime:
         rows.sort(key=lambda row: first.setdefault(tuple(row.prompt), row.number))
         length = max(len(row.prompt) + row.room for row in rows)
         count = min(len(rows), ROWS, max(1, CACHE // self._cache_size(length)))
-        with self._decoder(length, sequences=count, exact=True) as decoder:
+        with self._decoder(length, sequences=count) as decoder:
             writer = Writer(
                 decoder, rows=count, step_size=self.step_size, sampling=sampling, ends=self.is_end_of_generation
             )
@@ -290,7 +297,7 @@ class Runtime:
 
     @contextmanager
     def _decoder(
-        self, length: int, *, sequences: int = 1, shared: bool = False, exact: bool = True
+        self, length: int, *, sequences: int = 1, shared: bool = False, exact: bool | None = None
     ) -> Iterator[Decoder]:
         library = self._open()
         assert self._model
@@ -300,7 +307,7 @@ class Runtime:
             length,
             sequences=sequences,
             shared=shared,
-            exact=exact,
+            exact=self._exact if exact is None else exact,
             batch=self.step_size,
             threads=self._threads,
         )

@@ -28,7 +28,7 @@ class GGUF(TokenModel):
         Raises ReleaseError for a file that llama.cpp refuses, RuntimeUnavailable without llama.cpp.
         """
         self.name, self.source = name or path.stem, str(path)
-        self.runtime = runtime = Runtime(path)
+        self.runtime = runtime = Runtime(path, as_served=True)
         runtime.context_length = self.context_length = min(runtime.context_length, LONGEST)
         self.size = path.stat().st_size
         beside = read_beside(path.parent)
