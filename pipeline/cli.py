@@ -34,11 +34,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout."
 FromOption = Annotated[str | None, typer.Option("--from", help="Start here; take what comes before as it is.")]
 UntilOption = Annotated[str | None, typer.Option(help="Stop after this stage; by default the config's `until`.")]
 ForceOption = Annotated[list[str] | None, typer.Option(help="Rerun this stage even if it is up to date. Repeatable.")]
-TemperatureOption = Annotated[float, typer.Option(min=0, help="0 takes the likeliest token.")]
-TopKOption = Annotated[int, typer.Option(min=0, help="Of so many likeliest tokens; 0 for all.")]
-TopPOption = Annotated[float, typer.Option(min=0.01, max=1, help="Of the fewest tokens that are so probable together.")]
-MinPOption = Annotated[float, typer.Option(min=0, max=1, help="Of tokens with this share of the likeliest's chance.")]
-PenaltyOption = Annotated[float, typer.Option(min=0.01, help="Against tokens that were just there; 1 for none.")]
+TEMPERATURE = typer.Option(min=0, help="0 takes the likeliest token.")
+TOP_K = typer.Option(min=0, help="Of so many likeliest tokens; 0 for all.")
+TOP_P = typer.Option(min=0.01, max=1, help="Of the fewest tokens that are so probable together.")
+MIN_P = typer.Option(min=0, max=1, help="Of tokens with this share of the likeliest's chance.")
+PENALTY = typer.Option(min=0.01, help="Against tokens that were just there; 1 for none.")
 StopOption = Annotated[list[str] | None, typer.Option(help="End before this text. Repeatable.")]
 SystemOption = Annotated[str | None, typer.Option(help="System message; by default that of the model.")]
 StageOption = Annotated[str, typer.Option(help="pretrain or finetune: that stage's weights, in torch.")]
@@ -202,11 +202,11 @@ def sample(
     chat: Annotated[bool, typer.Option("--chat", help="Ask in the chat format of finetuning.")] = False,
     samples: Annotated[int, typer.Option(min=1, help="How many, each with a seed of its own.")] = 1,
     max_tokens: Annotated[int, typer.Option(min=1)] = 200,
-    temperature: TemperatureOption = 0.8,
-    top_k: TopKOption = 50,
-    top_p: TopPOption = 1.0,
-    min_p: MinPOption = 0.0,
-    repeat_penalty: PenaltyOption = 1.0,
+    temperature: Annotated[float, TEMPERATURE] = 0.8,
+    top_k: Annotated[int, TOP_K] = 50,
+    top_p: Annotated[float, TOP_P] = 1.0,
+    min_p: Annotated[float, MIN_P] = 0.0,
+    repeat_penalty: Annotated[float, PENALTY] = 1.0,
     stop: StopOption = None,
     system: SystemOption = None,
     seed: Annotated[int, typer.Option(min=0)] = 1337,
@@ -244,14 +244,14 @@ def sample(
 @app.command()
 def chat(
     model: Annotated[
-        str, typer.Argument(metavar="[MODEL]", help="As of evaluate; by default the newest release, in llama.cpp.")
+        str, typer.Argument(metavar="MODEL", help="As of evaluate; by default the newest release, in llama.cpp.")
     ] = "",
-    max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer.")] = 256,
-    temperature: TemperatureOption = 0.2,
-    top_k: TopKOption = 40,
-    top_p: TopPOption = 1.0,
-    min_p: MinPOption = 0.0,
-    repeat_penalty: PenaltyOption = 1.0,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Of an answer.")] = None,
+    temperature: Annotated[float | None, TEMPERATURE] = None,
+    top_k: Annotated[int | None, TOP_K] = None,
+    top_p: Annotated[float | None, TOP_P] = None,
+    min_p: Annotated[float | None, MIN_P] = None,
+    repeat_penalty: Annotated[float | None, PENALTY] = None,
     stop: StopOption = None,
     system: SystemOption = None,
     seed: Annotated[int, typer.Option(min=0)] = 1337,
@@ -260,24 +260,30 @@ def chat(
         str | None, typer.Option("--config", "-c", help="Take the newest run of this config; by default of any.")
     ] = None,
 ) -> None:
-    """Talk with a model in the terminal; lines of a pipe are answered one by one."""
+    """Talk with a model in the terminal; lines of a pipe are answered one by one.
+
+    Options that are not given are what the model's Modelfile says.
+    """
     from pipeline.config import find_config
     from pipeline.store import Store
     from stages.evaluation import chat as terminal
     from stages.evaluation.models import open_model
     from stages.evaluation.models.newest import newest_release, newest_weights
-    from stages.tokens.sampling import Sampling
 
     store, wanted = Store(ARTIFACTS), find_config(config) if config else None
     spec = model or (newest_weights(store, wanted, stage) if stage else newest_release(store, wanted))
     with open_model(spec, system=system, artifacts=ARTIFACTS) as opened:
-        terminal.chat(
+        settings = terminal.settings_of(
             opened,
-            sampling=Sampling(temperature, top_k, top_p, min_p, repeat_penalty),
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repeat_penalty=repeat_penalty,
             max_tokens=max_tokens,
-            seed=seed,
-            stop=stop or (),
+            stop=stop,
         )
+        terminal.chat(opened, sampling=settings.sampling, max_tokens=settings.max_tokens, seed=seed, stop=settings.stop)
 
 
 @app.command()
@@ -285,7 +291,7 @@ def evaluate(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[MODEL]...",
+            metavar="MODEL...",
             help="GGUF files, folders, artifacts, ollama:NAME, openai:NAME@URL; none: the newest release.",
         ),
     ] = None,
@@ -307,29 +313,32 @@ def evaluate(
 
     _only_with("a MODEL", models, {"--save": save})
     if list_ or references or answers:
+        _alone("--list, --references or --answers", {"a MODEL": models, "--samples": samples, "--execute": execute})
+        _alone("--answers", {"--tasks": answers and tasks, "--list": answers and list_})
+        _alone("--references", {"--list": references and list_, "--answers": references and answers})
         raise typer.Exit(compare.suite(tasks or ["*"], references=references, answers=answers, json=json))
     store = Store(ARTIFACTS)
     asked = {"tasks": tasks, "samples": samples, "execute": execute or None}
     override = [f"evaluate.{key}={jsonlib.dumps(value)}" for key, value in asked.items() if value]
     records: list[Any] = []
     if models:
-        # Other people's models can be asked before there is a run of one's own.
+        # Other people's models can be asked before there is a run of one's own. What they write is run where the
+        # config or this command asks for it, not because an earlier command did.
         anything = config or (None if store.runs() else "micropython")
-        records += compare.compare(
-            models, _load(store, anything, profile, [*(set_ or ()), *override]), store, save=save
-        )
+        loaded = _load(store, anything, profile, [*(set_ or ()), *override], afresh="evaluate.execute")
+        records += compare.compare(models, loaded, store, save=save)
     else:
         from pipeline.runner import Options, Runner
         from stages import ROAD
 
         loaded = _load(store, config, profile, [*(set_ or ()), *override])
         Runner(ROAD, loaded, store, EXPORTS, Options(only=("evaluate", "report"), typed=_typed())).run("evaluate")
-    compare.show([*records, *compare.evaluated(store)], json=json)
+    compare.show([*records, *compare.evaluated(store, records[0] if records else None)], json=json)
 
 
 @app.command()
 def report(
-    run: Annotated[str, typer.Argument(metavar="[RUN]", help="A run's number; by default the newest.")] = "",
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's number; by default the newest.")] = "",
     against: Annotated[str, typer.Option(help="A run to compare with.")] = "",
     out: Annotated[Path | None, typer.Option(help="The folder; by default reports/<name>-<run>.")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
@@ -352,7 +361,7 @@ def report(
     if wandb:
         from stages.evaluation.trackers import to_wandb
 
-        to_wandb(metrics, wandb, page.parent.name, {})
+        to_wandb(metrics, wandb)
 
 
 @app.command()
@@ -417,7 +426,7 @@ def doctor(json: JsonOption = False) -> None:
     """Check that this machine has what the stages need."""
     from pipeline import doctor as examination
     from pipeline import views
-    from stages.evaluation.node import examined
+    from stages.evaluation.ready import examined
 
     views.doctor(examination.examine(ARTIFACTS, [examined()]), json=json)
 
@@ -458,8 +467,21 @@ def _only_with(option: str, given: object, others: dict[str, object]) -> None:
         raise UsageError(f"{', '.join(idle)} without {option}", hint=f"{_typed()} {option}")
 
 
-def _load(store: Store, config: str | None, profile: str | None, overrides: list[str] | None) -> Config:
-    """The config asked for; without a name that of the newest run, with its profile and overrides."""
+def _alone(option: str, others: dict[str, object]) -> None:
+    """Raise UsageError for options that would be passed over beside this one."""
+    from pipeline.errors import UsageError
+
+    if beside := [other for other, value in others.items() if value]:
+        raise UsageError(f"{', '.join(beside)} does not go with {option}", hint="pipeline evaluate --help")
+
+
+def _load(
+    store: Store, config: str | None, profile: str | None, overrides: list[str] | None, *, afresh: str = ""
+) -> Config:
+    """The config asked for; without a name that of the newest run, with its profile and overrides.
+
+    Overrides of that run that start with `afresh` are left out, if it is not empty.
+    """
     from pipeline import console, hardware, history
     from pipeline.config import find_config, load_config
     from stages import ROAD
@@ -468,7 +490,8 @@ def _load(store: Store, config: str | None, profile: str | None, overrides: list
     if config is None:
         record: dict[str, Any] = history.newest_run(store, "run")
         path = Path(record["config"])
-        given = [*record["overrides"], *given]
+        earlier = [each for each in record["overrides"] if not (afresh and each.startswith(afresh))]
+        given = [*earlier, *given]
         profile = profile or record["profile"]
     else:
         path = find_config(config)

@@ -23,7 +23,7 @@ def newest_run(store: Store, command: str | None = None) -> dict[str, Any]:
 def numbered(store: Store, number: str) -> dict[str, Any]:
     """The record of the run with that number; raises UsageError where there is none."""
     for record in store.runs():
-        if str(record["run"]) == number:
+        if str(record["run"]) == number.lstrip("0"):
             return record
     raise UsageError(f"no run {number}", hint="pipeline log")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from itertools import islice
 
 from pipeline.errors import UsageError
-from stages.evaluation.models.interface import Answer, Chat, Gap, Model, Prompt
+from stages.evaluation.models.interface import Answer, Chat, Gap, Model, Prompt, TooLong
 from stages.tokens.chat import with_system
 from stages.tokens.sampling import Sampling
 
@@ -41,7 +41,7 @@ class Scripted(Model):
         words = sum(len(message["content"].split()) for message in prompt.messages) if isinstance(prompt, Chat) else 0
         room = max_tokens if self.context_length is None else min(max_tokens, self.context_length - words)
         if room < 1:
-            raise UsageError(f"{words} words do not fit")
+            raise TooLong(f"{words} words do not fit")
         self.asked.append(prompt)
         self.seeds.append(seed)
         self.samplings.append(sampling)

@@ -12,7 +12,6 @@ from stages.evaluation.checks import (
     level_at,
     low_times,
     numbers,
-    periodic,
     regular,
     returned,
     returns,
@@ -74,13 +73,6 @@ def test_instants_are_regular_from_about_the_first_period_to_the_end(instants: l
             regular(instants, 1.0, until=4.0, what="it beeps")
     else:
         regular(instants, 1.0, until=4.0, what="it beeps")
-
-
-def test_a_periodic_output_is_high_for_its_share() -> None:
-    outcome = levels(*((t + d, 1 - int(d > 0)) for t in range(10) for d in (0.0, 0.25)))
-    periodic(outcome, 3, 1.0, high=0.25)
-    with pytest.raises(Wrong, match="is high for"):
-        periodic(outcome, 3, 1.0, high=0.5)
 
 
 def test_numbers_stand_in_any_text() -> None:

@@ -55,8 +55,9 @@ class Kept:
         return self._versions
 
 
-def evaluation(*names: str, answered_by: str) -> dict[str, Any]:
-    return {"answered_by": answered_by, "models": [WHOLE | {"name": name} for name in names]}
+def evaluation(*names: str, answered_by: str, tasks: int = 138, executed: bool = True) -> dict[str, Any]:
+    models = [WHOLE | {"name": name} for name in names]
+    return {"answered_by": answered_by, "models": models, "tasks": tasks, "samples": 10, "executed": executed}
 
 
 def test_the_newest_evaluation_is_told_whole_and_earlier_ones_by_the_file_that_answered() -> None:
@@ -64,6 +65,15 @@ def test_the_newest_evaluation_is_told_whole_and_earlier_ones_by_the_file_that_a
     kept: Any = Kept(Version("v0001-aa", {"scores": {}}), *old)
     names = [record["name"] for record in compare.evaluated(kept)]
     assert names == ["f16", "q4_k_m", "v0005 q4_k_m", "v0004 q4_k_m", "v0003 q4_k_m"]
+    others: Any = Kept(
+        Version("v0001-aa", evaluation("f16", "q4_k_m", answered_by="q4_k_m", executed=False)),
+        Version("v0002-aa", evaluation("f16", answered_by="f16")),
+        Version("v0003-aa", evaluation("f16", answered_by="f16", tasks=28)),
+    )
+    assert [record["name"] for record in compare.evaluated(others)] == ["f16"], "only what was asked the same"
+    like = WHOLE | {"asked": 1380, "pass": None}
+    assert [record["name"] for record in compare.evaluated(others, like)] == ["f16", "q4_k_m"]
+    assert compare.evaluated(others, WHOLE | {"asked": 7}) == []
     before_the_suite: Any = Kept(Version("v0001-aa", {"scores": {}}))
     assert compare.evaluated(before_the_suite) == []
 
@@ -86,6 +96,24 @@ def test_any_file_can_be_scored_before_there_is_a_run(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert [line["task"] for line in lines] == asked
     assert all(line["tokens"] <= 4 for line in lines)
+
+
+def test_a_model_that_cannot_be_had_does_not_cost_the_scores_of_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(make_llama(tmp_path, train_tokenizer()).write("f32"))
+    configs = Path(__file__).parents[1] / "configs"
+    overrides = ["evaluate.tasks=[pins/lighthouse]", "evaluate.max_tokens=4"]
+    config = load_config(configs / "micropython.yaml", ROAD, profile="cpu", overrides=overrides)
+    store = Store(tmp_path / "artifacts")
+    gone = str(tmp_path / "gone.gguf")
+    (record,) = compare.compare([gone, path, gone + "2.gguf"], config, store)
+    assert record["source"] == path
+    assert capsys.readouterr().err.count("error: ") == 2
+    with pytest.raises(UsageError, match="gone"):
+        compare.compare([gone], config, store)
+    with pytest.raises(UsageError, match="gone"):
+        compare.compare([gone, gone + "2.gguf"], config, store)
 
 
 def test_the_tasks_are_listed_with_their_prompts(capsys: pytest.CaptureFixture[str]) -> None:

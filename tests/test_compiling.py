@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.evaluation import compiling
 from stages.evaluation.compiling import compile_all, compiles
 
 PROGRAM = "from machine import Pin\n\nled = Pin(15, Pin.OUT)\nled.on()\n"
@@ -55,6 +58,26 @@ def test_many_are_judged_in_their_order() -> None:
     codes = [PROGRAM, "def f(:", "", "x = 1"] * 5
     assert compile_all(codes) == [True, False, False, True] * 5
     assert compile_all([]) == []
+
+
+def test_as_many_compilers_work_as_there_are_cores_for_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, workers: int | None = None) -> None:
+            asked.append(workers)
+            super().__init__(workers)
+
+    monkeypatch.setattr(compiling, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {1, 4, 5}, raising=False)
+    assert compile_all(["x = 2", "x ="]) == [True, False] and asked == [3]
+
+
+def test_a_program_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(compiling, "accepted", lambda code: asked.append(code) or True)
+    assert compiles("once = 1") and compile_all(["once = 1", "twice = 2"]) == [True, True]
+    assert asked == ["once = 1", "twice = 2"]
 
 
 @settings(max_examples=25, deadline=None)

@@ -25,11 +25,11 @@ from test_gguf import make_llama, train_tokenizer
 from pipeline.errors import Interrupted, StageError, UsageError
 from stages.corpus.readers.pairs import read_pair_lines
 from stages.corpus.readers.part import Part
-from stages.evaluation.chat import chat
+from stages.evaluation.chat import Settings, chat, settings_of
 from stages.evaluation.conversation import Conversation
 from stages.evaluation.entries import Entries, Typed
 from stages.evaluation.models import open_model
-from stages.evaluation.models.interface import Answer, Chat, Prompt
+from stages.evaluation.models.interface import Answer, Chat, Defaults, Prompt
 from stages.evaluation.spoken import printable, until_stop
 from stages.tokens.sampling import Sampling
 
@@ -136,11 +136,11 @@ def test_a_retry_after_no_answer_keeps_the_turn_before() -> None:
 def test_the_system_message_leads_and_can_be_changed() -> None:
     model = Scripted(["x"], ["y"], ["z"])
     model.system = "its own"
-    _, notes = talk(model, '/system\na\n/system Be brief.\nb\n/system ""\nc\n', system="given")
-    assert contents(model.asked[0]) == ["s:given", "u:a"]
+    _, notes = talk(model, '/system\na\n/system Be brief.\nb\n/system ""\nc\n')
+    assert contents(model.asked[0]) == ["s:its own", "u:a"]
     assert contents(model.asked[1]) == ["s:Be brief.", "u:a", "a:x", "u:b"]
     assert contents(model.asked[2])[0] == "u:a"
-    assert notes.splitlines() == ["system message: given", "system message: Be brief.", "no system message"]
+    assert notes.splitlines() == ["system message: its own", "system message: Be brief.", "no system message"]
 
 
 def test_settings_are_shown_and_changed() -> None:
@@ -179,6 +179,20 @@ def test_what_cannot_be_done_is_said(typed: str, problem: str) -> None:
     assert problem in notes and out == "x\n"
 
 
+def test_a_model_is_asked_with_what_is_given_then_with_its_own_settings_then_with_the_usual_ones() -> None:
+    model = Scripted()
+    assert settings_of(model) == Settings(Sampling(0.2, 40, 1.0, 0.0, 1.0, 64), 256, ())
+    model.defaults = Defaults(temperature=0.0, min_p=0.05, repeat_penalty=1.1, num_predict=99, stop=("<eos>", "a"))
+    assert settings_of(model) == Settings(Sampling(0.0, 40, 1.0, 0.05, 1.1, 64), 99, ("<eos>", "a"))
+    given = settings_of(
+        model, temperature=0.7, top_k=0, top_p=0.9, min_p=0.0, repeat_penalty=1, max_tokens=5, stop=["x"]
+    )
+    assert given == Settings(Sampling(0.7, 0, 0.9, 0.0, 1.0, 64), 5, ("x",))
+    assert settings_of(model, stop=[""]).stop == ("",)  # which ends nothing
+    with pytest.raises(UsageError, match="must not be negative"):
+        settings_of(model, temperature=float("nan"))
+
+
 def test_an_error_of_the_model_does_not_end_the_chat_on_a_terminal() -> None:
     model = Scripted(["x"], StageError("gone", hint="start it"), ["y"])
     out, notes = talk(model, "a\nb\nc\n", terminal=True)
@@ -189,6 +203,7 @@ def test_an_error_of_the_model_does_not_end_the_chat_on_a_terminal() -> None:
 def test_help_names_every_command() -> None:
     _, notes = talk(Scripted(), "/help\n")
     assert all(name in notes for name in ("/reset", "/retry", "/system", "/set", "/save", "/exit", "Ctrl-C", "Ctrl-D"))
+    assert "kept" not in notes  # what comes over a pipe is not
 
 
 def test_exit_ends_the_chat() -> None:
@@ -247,6 +262,14 @@ def test_a_question_that_never_fits_costs_no_turns() -> None:
     assert out == "x\ny\n"
 
 
+def test_only_a_question_that_is_too_long_costs_turns() -> None:
+    model = Scripted(["x"], UsageError("the template refuses"), ["y"])
+    _, notes = talk(model, "a\nb\nc\n", terminal=True)
+    assert [contents(prompt)[0] for prompt in model.asked] == ["u:a"] * 3
+    assert contents(model.asked[2]) == ["u:a", "a:x", "u:c"] and "error: the template refuses" in notes
+    assert "left out" not in notes
+
+
 def test_answers_end_before_a_stop_string() -> None:
     model = Scripted(["one", " #", "#", "# two"], ["ok"])
     assert talk(model, "a\nb\n", stop=["###"]) == ("one \nok\n", "")
@@ -299,6 +322,8 @@ def test_no_character_controls_the_terminal() -> None:
     shown = printable(spoken)
     assert {each for each in shown if ord(each) < 32 or 0x7F <= ord(each) < 0xA0} == {"\n", "\t"}
     assert shown.endswith("[2J31mé🐍") and printable("\ud800x") == "?x"
+    turned = "a\u202a\u202b\u202c\u202d\u202eb\u2066\u2067\u2068\u2069c\u05d0\u200d"
+    assert printable(turned) == "abc\u05d0\u200d"  # letters from the right stay, and what joins emojis
     out, _ = talk(Scripted(["\x1b]0;title\x07", "ok\r\n"]), "a\n")
     assert out == "]0;titleok\n\n"
 
@@ -436,6 +461,9 @@ def test_lines_can_be_called_back_in_the_next_chat(tmp_path: Path, child: str) -
         screen.until(">>> ")
         screen.type(typed)
         screen.until("(remember me)")
+        if number:
+            screen.type("/help\n")
+            screen.until(f"kept for the arrow keys of the next chat, in {tmp_path}/pipeline/chat-history")
         screen.type("/exit\n")
         screen.until("left")
         assert screen.wait() == 0, number

@@ -77,7 +77,7 @@ def chat_ids(runtime: Runtime, prompt: str) -> list[int]:
 def test_the_file_that_the_modelfile_takes_answers_every_prompt(tiny: TinyRelease, run: StageRun) -> None:
     assert run.metrics["answered_by"] == "q8_0"
     assert [each["prompt"] for each in run.metrics["answers"]] == SETTINGS["prompts"]
-    with Runtime(tiny.root / "export/tiny-q8_0.gguf") as runtime:
+    with Runtime(tiny.root / "export/tiny-q8_0.gguf", as_served=True) as runtime:
         for each in run.metrics["answers"]:
             told = runtime.generate(
                 chat_ids(runtime, each["prompt"]), max_tokens=12, sampling=Sampling(0.7, 40), seed=1337
@@ -99,7 +99,6 @@ def test_every_file_answers_every_task_and_each_answer_is_kept(tiny: TinyRelease
         mine = [each for each in lines if each["model"] == record["name"] and "task" in each]
         assert record["compile_rate"]["value"] == pytest.approx(sum(each["compiled"] for each in mine) / len(mine))
         assert record["ended"]["value"] == pytest.approx(sum(each["ended"] for each in mine) / len(mine), abs=1e-4)
-        assert record["verbatim"]["longest"] >= 0
     assert not run.metrics["executed"] and run.metrics["why_not"] == "evaluate.execute is false"
 
 
@@ -117,9 +116,9 @@ def test_without_node_programs_are_compiled_only_and_people_are_told(
     tiny: TinyRelease, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(node.shutil, "which", lambda name: None)
-    run = evaluated(tiny, tmp_path / "out", execute=True, samples=1)
+    run = evaluated(tiny, tmp_path / "out", execute=True)
     assert not run.metrics["executed"] and "node" in run.metrics["why_not"]
-    assert run.metrics["without"] == ["running programs"]
+    assert run.metrics["without"] == ["running programs"] and run.metrics["samples"] == 1
     assert all(record["pass"] is None and "compile_rate" in record for record in run.metrics["models"])
 
 
@@ -141,6 +140,26 @@ def test_another_model_is_scored_beside_the_release(tiny: TinyRelease, tmp_path:
     mine, theirs = run.metrics["models"]
     assert mine["name"] == "q8_0" and theirs["source"] == str(other)
     assert theirs["validation"]["loss"] == pytest.approx(mine["validation"]["loss"], abs=0.1)
+
+
+def test_a_model_that_cannot_be_had_is_told_and_the_release_is_scored(tiny: TinyRelease, tmp_path: Path) -> None:
+    run = evaluated(tiny, tmp_path / "out", files=["q8_0"], models=["nowhere.gguf"])
+    assert [each["name"] for each in run.metrics["models"]] == ["q8_0"]
+    assert run.metrics["without"] == ["nowhere.gguf"] and "nowhere.gguf" in run.warned[0]
+
+
+def test_another_model_is_a_source_whose_change_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    file = tmp_path / "models/other.gguf"
+    file.write_bytes(b"GGUF")
+    sections = {"evaluate": EvaluateConfig(models=("models/other.gguf", "ollama:x", "models"))}
+    before = evaluate.fingerprint(sections, tmp_path)
+    assert [name for name, *_ in before] == ["other.gguf", "other.gguf"]
+    file.write_bytes(b"GGUF2")
+    assert evaluate.fingerprint(sections, tmp_path) != before
+    assert evaluate.fingerprint({"evaluate": EvaluateConfig(models=("ollama:x",))}, tmp_path) is None
+    assert evaluate.located("models/other.gguf", tmp_path) == str(file)
+    assert evaluate.located("finetune/v0001", tmp_path) == "finetune/v0001"
 
 
 def test_files_that_the_release_does_not_have_are_named(tiny: TinyRelease) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from test_data import BOS, PAD, Pair, numbered, write_tokens
+from test_encoding import tokenizer_model, train_encoding
 from test_loop import Stand, interrupted_after, outputs
 
 from pipeline.errors import Interrupted
+from stages.tokens.chat import with_system
+from stages.tokens.sampling import Generated
 from stages.training import finetune
 from stages.training.finetune import FinetuneConfig
 from stages.training.model import load_model, save_model
@@ -134,6 +138,25 @@ def test_without_conversations_held_back_the_last_weights_are_kept(tmp_path: Pat
     assert not any("val_loss" in record for record in here.log)
     start, end = (answers_loss(load_model(path), PAIRS).item() for path in (tmp_path / "pretrain", here.out))
     assert end < start
+
+
+def test_samples_are_asked_for_after_the_system_message_that_the_answers_were_learnt_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, asked = stand(tmp_path, sample_prompts=("Blink.",), max_steps=2), list[list[int]]()
+    meta = tmp_path / "tokens" / "meta.json"
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | {"system": "Be short."}))
+    (tmp_path / "tokenizer.model").write_bytes(tokenizer_model())
+    here.inputs = {**here.inputs, "tokenizer": tmp_path}
+
+    def written(network: Any, prompts: list[list[int]], **more: Any) -> list[Generated]:
+        asked.extend(prompts)
+        return [Generated((), True)]
+
+    monkeypatch.setattr("stages.training.sample.generate_batch", written)
+    finetune.run(here.context)
+    messages = with_system([{"role": "user", "content": "Blink."}], "Be short.")
+    assert len(messages) == 2 and asked == [train_encoding().encode_chat(messages, prompt=True)[0]]
 
 
 def test_an_interrupted_finetuning_goes_on_to_the_same_result(tmp_path: Path) -> None:

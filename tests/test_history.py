@@ -129,8 +129,9 @@ def test_a_stage_that_only_one_run_has_is_told(toy: Toy) -> None:
 def test_a_name_stands_for_a_run_or_an_artifact(toy: Toy) -> None:
     toy.run()
     assert set(history.resolve(toy.store, "1")) == {"words", "count", "page"}
+    assert history.resolve(toy.store, "001") == history.resolve(toy.store, "1")
     assert history.resolve(toy.store, "count/v0001") == {"count": toy.store.by_label("count")}
-    for name in ("2", "0", "cuont/v0001"):
+    for name in ("2", "0", "²", "9" * 5000, "cuont/v0001"):
         with pytest.raises(UsageError, match=f"no (run|artifact) `?{name}"):
             history.resolve(toy.store, name)
 

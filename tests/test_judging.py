@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.errors import UsageError
-from stages.evaluation import sandbox
-from stages.evaluation.judging import NO_CODE, judge_file, read_answers, summary
+from stages.evaluation import sandbox, task
+from stages.evaluation.checks import Verdict
+from stages.evaluation.judging import judge_codes, judge_file, read_answers, summary
 from stages.evaluation.node import SandboxUnavailable, find_interpreter
-from stages.evaluation.sandbox import Limits
+from stages.evaluation.sandbox import Limits, Outcome, Program
 from stages.evaluation.tasks import SUITE
-from stages.evaluation.try_tasks import try_all
+from stages.evaluation.try_tasks import main, try_all
 
 TASKS = {task.id: task for task in SUITE}
 
@@ -50,18 +54,62 @@ def test_each_answer_gets_its_result(tmp_path: Path, node: None, monkeypatch: py
     said: list[str] = []
     results = judge_file(answers, say=said.append, limits=Limits(cpu_seconds=0.3))
     assert [result.task for result in results] == [glow.id] * 2 + [meter.id] * 3 + [glow.id] * 4 + [meter.id]
-    kinds = ["passed", "wrong", NO_CODE, "does not compile", "wrong", "exception", "timeout", "not simulated", "wrong"]
+    kinds = [
+        "passed",
+        "wrong",
+        "no code",
+        "does not compile",
+        "wrong",
+        "exception",
+        "timeout",
+        "not simulated",
+        "wrong",
+    ]
     assert [result.kind for result in results] == [*kinds, "passed"]
     assert [result.passed for result in results] == [kind == "passed" for kind in [*kinds, "passed"]]
-    assert results[1].ended == "time_limit" and results[2].ended == ""
+    assert [results[place].reason for place in (2, 3)] == ["the answer holds no program", "it does not compile"]
     assert "machine.I2S" in results[7].reason
     assert said[0] == f"passed  {glow.id}" and said[1].startswith(f"failed  {glow.id}")
     assert said[-3:] == [
         "level 1: 1 of 4 passed (pure Python)",
-        "level 2: 1 of 6 passed (GPIO and PWM)",
+        "level 2: 1 of 6 passed (pins and PWM)",
         "2 of 10 answers passed; failed: 3 wrong, 1 does not compile, 1 exception, 1 no code, 1 not simulated, "
         "1 timeout",
     ]
+
+
+def test_programs_are_judged_in_their_order_and_equal_ones_run_once(
+    node: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    glow, meter = TASKS["pins/rising-glow"], TASKS["python/meter-number"]
+    ran: list[str] = []
+    run_programs = task.run_programs
+
+    def counted(programs: Sequence[Program], **how: Any) -> Iterator[Outcome]:
+        ran.extend(program.source for program in programs)
+        return run_programs(programs, **how)
+
+    monkeypatch.setattr(task, "run_programs", counted)
+    quoted = "from machine import Pin\nprint(“on”)\n"  # mpy-cross alone would take it
+    codes = [glow.wrong, "", glow.reference, quoted, glow.reference, "x = ", glow.wrong]
+    verdicts = list(judge_codes([*((glow, code) for code in codes), (meter, glow.reference)], workers=2))
+    assert [verdict.kind for verdict in verdicts[:4]] == ["wrong", "no code", "passed", "does not compile"]
+    assert [verdict.kind for verdict in verdicts[4:]] == ["passed", "does not compile", "wrong", "wrong"]
+    assert verdicts[1] == Verdict(False, "the answer holds no program", "no code") and verdicts[0] is verdicts[6]
+    assert ran == [glow.wrong, glow.reference, glow.reference]
+
+
+def test_a_text_that_a_program_could_not_execute_is_no_program_that_does_not_compile(node: None) -> None:
+    [verdict] = judge_codes([(TASKS["pins/rising-glow"], "exec('x = ')\n")])
+    assert verdict.kind == "exception" and verdict.reason.startswith("SyntaxError")
+
+
+def test_no_programs_need_no_interpreter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    glow = TASKS["pins/rising-glow"]
+    assert [verdict.kind for verdict in judge_codes([(glow, ""), (glow, "x = ")])] == ["no code", "does not compile"]
+    with pytest.raises(SandboxUnavailable):
+        list(judge_codes([(glow, glow.reference)]))
 
 
 def test_lines_that_are_no_answers_are_all_told(tmp_path: Path) -> None:
@@ -104,13 +152,20 @@ def test_nothing_failed_is_said_shortly() -> None:
     assert summary([]) == ["0 of 0 answers passed"]
 
 
-def test_references_are_tried_by_a_part_of_their_id(node: None) -> None:
+def test_references_pass_and_wrong_solutions_fail(node: None) -> None:
     said: list[str] = []
-    assert try_all(["meter-number"], say=said.append) == 0
-    assert [line.split()[:3] for line in said[:2]] == [
+    meter = TASKS["python/meter-number"]
+    assert try_all([meter, replace(meter, id="swapped", reference=meter.wrong)], say=said.append) == 1
+    assert [line.split()[:3] for line in said[:3]] == [
         ["ok", "python/meter-number", "reference"],
         ["ok", "python/meter-number", "wrong"],
+        ["BAD", "swapped", "reference"],
     ]
-    assert said[2].startswith("1 tasks, 0 surprises")
+    assert said[-1].startswith("2 tasks, 1 surprises")
+
+
+def test_tasks_are_tried_by_a_part_of_their_id(node: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["meter-number"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("1 tasks, 0 surprises")
     with pytest.raises(UsageError, match="no task has nothing-like-it"):
-        try_all(["nothing-like-it"], say=said.append)
+        main(["nothing-like-it"])

@@ -233,6 +233,29 @@ def test_the_weights_of_the_best_validation_loss_are_kept_and_their_loss_is_true
     assert metrics["perplexity"] == pytest.approx(math.exp(best), rel=1e-4)
 
 
+def test_the_last_weights_are_kept_where_they_are_asked_for_also_by_a_run_that_was_interrupted(tmp_path: Path) -> None:
+    held_back, batches = [random_batch(1, counted=9)], [random_batch(0)]
+    wanted = config(max_steps=40, eval_every=20, keep="last")
+    whole, network = Stand(tmp_path / "whole"), tiny()
+    metrics = train(whole.context, network, Fixed(batches, held_back), wanted)
+    (first, lower), (last, loss) = metrics["validation"]
+    assert (first, last) == (20, 40) and loss > lower + 0.1
+    kept = load_model(whole.out).state_dict()
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in network.state_dict().items())
+    assert metrics["best_step"] == 40 and metrics["val_loss"] == pytest.approx(by_hand(network, held_back), abs=2e-6)
+    for steps in (20, 30, 40):  # 40: there is nothing left to do, and still it knows what was kept
+        cut = Stand(tmp_path / f"cut-{steps}")
+        cut.deferred = interrupted_after(cut, steps)
+        with pytest.raises(Interrupted):
+            train(cut.context, tiny(), Fixed(batches, held_back), wanted)
+        cut.deferred = lambda: nullcontext(lambda: False)
+        again = train(cut.context, tiny(), Fixed(batches, held_back), wanted)
+        assert {name: again[name] for name in ("best_step", "val_loss", "validation")} == {
+            name: metrics[name] for name in ("best_step", "val_loss", "validation")
+        }
+        assert outputs(cut.out) == outputs(whole.out)
+
+
 def test_without_validation_the_last_weights_are_kept(tmp_path: Path) -> None:
     network = tiny()
     train(Stand(tmp_path).context, network, Fixed([random_batch(0)]), config(eval_every=4))

@@ -24,7 +24,7 @@ from stages.evaluation.models import KINDS, open_model
 from stages.evaluation.models.checkpoint import Checkpoint
 from stages.evaluation.models.gguf import GGUF
 from stages.evaluation.models.huggingface import HuggingFace
-from stages.evaluation.models.interface import Answer, Chat, Gap, Likelihood, Model, Prompt, Text
+from stages.evaluation.models.interface import Answer, Chat, Defaults, Gap, Likelihood, Model, Prompt, Text, TooLong
 from stages.evaluation.models.template import chat_ids, renderer
 from stages.evaluation.models.tokens import TokenModel, whole_characters
 from stages.release.gguf import GgufMetadata, write_gguf
@@ -209,7 +209,7 @@ def test_a_prompt_that_fills_the_context_gets_no_answer(without_system: list[Tok
     for model in without_system:
         long = Text("blink " * CONTEXT)
         assert written(model, [long, PROMPTS[0]], GREEDY)[0] == Answer("", 0, ended=False)
-        with pytest.raises(UsageError, match=rf"a prompt of \d+ tokens does not fit .* context, {CONTEXT}"):
+        with pytest.raises(TooLong, match=rf"a prompt of \d+ tokens does not fit .* context, {CONTEXT}"):
             streamed(model, long, GREEDY, 0)
 
 
@@ -320,6 +320,34 @@ def test_what_a_model_is_for_is_told_by_what_lies_beside_it(root: Path, tmp_path
     assert opened() == (True, True, "")
 
 
+def test_a_model_has_the_settings_of_the_modelfile_beside_it(root: Path, tmp_path: Path) -> None:
+    release = tmp_path / "tiny"
+    shutil.copytree(root / "tiny", release)
+
+    def opened() -> list[Defaults]:
+        found = []
+        for path in (release / MODELFILE.gguf, release, release / "huggingface"):
+            with open_model(str(path)) as model:
+                found.append(model.defaults)
+        return found
+
+    told = replace(MODELFILE, num_predict=20, temperature=0.3, repeat_penalty=1.1).render()
+    (release / "Modelfile").write_text(told)
+    stop = ("<|im_end|>", "<|im_start|>", "<eos>")
+    assert opened() == [Defaults(temperature=0.3, repeat_penalty=1.1, num_predict=20, stop=stop)] * 3
+    lines = [
+        "temperature 0", "TOP_K 7", "top_p 0.9", "min_p 0.05", "repeat_last_n 32", "num_predict 9", "stop \"a b\"",
+        "mirostat 2",
+    ]  # fmt: skip
+    head = f"FROM ./{MODELFILE.gguf}\n"
+    (release / "Modelfile").write_text(head + "".join(f"PARAMETER {line}\n" for line in lines))
+    assert opened() == [Defaults(0.0, 7, 0.9, 0.05, None, 32, 9, ("a b",))] * 3
+    odd = ["temperature -1", "temperature nan", "top_k many", "top_k -1", "top_p 0", "min_p 2", "repeat_penalty 0",
+           "repeat_last_n -1", "num_predict -1", "num_predict 1.5", "stop"]  # fmt: skip
+    (release / "Modelfile").write_text(head + "".join(f"PARAMETER {line}\n" for line in odd))
+    assert opened() == [Defaults()] * 3
+
+
 def test_a_model_says_what_it_is(root: Path) -> None:
     gguf, label = root / "tiny" / MODELFILE.gguf, f"finetune/{KEYS['finetune']}"
     for spec, name, kind, file in (
@@ -348,6 +376,10 @@ def test_a_model_refuses_what_it_was_not_taught(root: Path) -> None:
                 written(model, [Text("x"), prompt], GREEDY)
             with pytest.raises(UsageError, match=told):
                 streamed(model, prompt, GREEDY, 0)
+        with pytest.raises(UsageError) as caught:
+            streamed(model, Gap("a", "b"), GREEDY, 0)
+        assert caught.value.hint and caught.value.hint.startswith("pipeline run --set augment.methods='[\"fim\"]' ")
+        assert "--model" in caught.value.hint
 
 
 def test_a_checkpoint_that_learnt_gaps_fills_them(root: Path, tmp_path: Path) -> None:

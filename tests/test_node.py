@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import PipelineError
 from stages.evaluation import node
-from stages.evaluation.node import SandboxUnavailable, examined, find_interpreter, find_node, is_cached
+from stages.evaluation.node import SandboxUnavailable, find_interpreter, find_node, is_cached
 
 LOCKED = Path("node_modules") / node.PACKAGE / "micropython.wasm"
 
@@ -125,19 +125,3 @@ def test_a_changed_interpreter_is_refused(tools: Path, tmp_path: Path, wasm: byt
 @pytest.mark.skipif(shutil.which("node") is None or not is_cached(), reason="not fetched here")
 def test_what_was_fetched_here_is_what_the_lock_says() -> None:
     assert find_interpreter().wasm.is_relative_to(node.cache_folder())
-
-
-def test_the_doctor_tells_what_is_there_and_what_works_without_it(tools: Path, tmp_path: Path, wasm: bytes) -> None:
-    cache = tmp_path / "cache"
-    assert examined(cache)["state"] == "warn"
-    assert "no `node` on the PATH" in examined(cache)["found"]
-    assert "apt install nodejs npm" in examined(cache)["advice"] and "not run" in examined(cache)["advice"]
-    tool(tools, "node", "echo v20.1.0")
-    assert (examined(cache)["state"], "install npm" in examined(cache)["advice"]) == ("warn", True)
-    tool(tools, "npm", f"/bin/mkdir -p '{LOCKED.parent}' && printf {wasm.decode()} > '{LOCKED}'")
-    assert examined(cache)["state"] == "ok" and examined(cache)["found"].endswith("when it is first needed")
-    find_interpreter(cache)
-    (tools / "npm").unlink()
-    found = examined(cache)
-    assert found == {**found, "state": "ok", "found": f"Node 20.1 at {tools / 'node'}, interpreter fetched"}
-    assert found["advice"] == ""

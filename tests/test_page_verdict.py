@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from test_report import rate, run_manifests, scored
 
+import stages
+from stages.evaluation.page import run
 from stages.evaluation.page.finding import Finding, graded
 from stages.evaluation.page.run import Run
 from stages.evaluation.page.verdict import ORDER, findings, headline, told
@@ -28,6 +30,16 @@ def speaker(**scores: Any) -> Change:
 
 def metrics(stage: str, **values: Any) -> Change:
     return lambda told: told[stage]["metrics"].update(values)
+
+
+def keeps_last(stage: str, **values: Any) -> Change:
+    """Metrics of a run that was asked for its last weights."""
+
+    def change(told: dict[str, Any]) -> None:
+        told[stage]["material"]["config"][stage]["keep"] = "last"
+        told[stage]["metrics"].update(values)
+
+    return change
 
 
 CASES: list[tuple[str, Change, str, str, str]] = [
@@ -57,6 +69,9 @@ CASES: list[tuple[str, Change, str, str, str]] = [
     ("overfits", metrics("finetune", validation=[[10, 3.0], [20, 2.5], [40, 2.8]]),
      "Finetuning overfits: the validation loss was 2.500 at step 20",
      "doubtful", "finetune.max_steps=20"),
+    ("went on as asked", keeps_last("finetune", validation=[[10, 3.0], [20, 2.5], [40, 2.8]]),
+     "lowest validation loss (2.500 at step 20, 2.800 at the end), as finetune.keep asks", "unknown",
+     "finetune.keep=best"),
     ("knows its own text", metrics("pretrain", validation=[[30, 7.0], [40, 7.0]]),
      "knows its own text better", "doubtful", "model.dropout"),
     ("best at the end", metrics("pretrain", validation=[]), "best at its last step", "doubtful", ""),
@@ -104,6 +119,20 @@ def test_a_figure_is_judged(change: Change, text: str, grade: str, command: str)
     assert [each.grade for each in matching] == [grade], [each.text for each in found]
     assert command in " ".join(each.command for each in found)
     assert grade == "good" or matching[0].next
+
+
+@pytest.mark.parametrize("curve", [[], [[40, 2.8]], [[10, 3.0], [20, 2.5], [40, 2.8]]])
+def test_who_asks_for_the_last_weights_is_not_told_that_they_were_the_best_nor_to_train_otherwise(curve: Any) -> None:
+    found = judged(keeps_last("finetune", validation=curve), keeps_last("pretrain", validation=curve))
+    text = " ".join(f"{each.text} {each.next}" for each in found)
+    for claim in ("best at its last step", "overfit", "whole answers", "stop about there"):
+        assert claim not in text
+    assert not any(f"{stage}.max_steps=20" in each.command for each in found for stage in ("pretrain", "finetune"))
+
+
+def test_the_stages_are_in_the_order_of_the_road() -> None:
+    """The page may not import it: the road has the stage that writes the page."""
+    assert [stage.name for stage in stages.ROAD if stage.name != "report"] == [*run.ROAD]
 
 
 def test_the_doubts_come_first_and_a_command_only_once() -> None:

@@ -22,6 +22,7 @@ from pipeline.stage import Context
 from stages.evaluation import report
 from stages.evaluation.page import render
 from stages.evaluation.report import STAGE, manifests_of, metric_lines, write_report
+from stages.evaluation.task import LEVELS
 
 KNOWN = {
     "html", "head", "meta", "title", "style", "body", "nav", "main", "header", "footer", "section", "p", "ul",
@@ -238,6 +239,52 @@ def test_every_section_is_there_and_in_the_contents() -> None:
     ]  # fmt: skip
     assert page.xpath("//section/@id") == wanted
     assert page.xpath("//nav//a/@href") == ["#verdict", *(f"#{anchor}" for anchor in wanted)]
+
+
+def test_a_rate_is_shown_with_its_interval_or_without_where_it_has_none() -> None:
+    told = run_manifests()
+    page = " ".join(checked(page_of(told)).text)
+    assert "4.3 % (2.3 to 6.3 %) of 2,310 uses of the modules" in page
+    told["evaluate"]["metrics"]["models"][0]["unknown_api"] = {"value": 0.05, "uses": 40, "names": [["Pin.blink", 2]]}
+    other = run_manifests()
+    other["evaluate"]["metrics"]["models"][0]["unknown_api"] = {"value": 0.1, "uses": 40, "names": []}
+    page = page_of(told, against=other)
+    assert "5.0 % of 40 uses of the modules" in " ".join(checked(page).text)
+    assert ["names that the API does not have", "5.0 %", "10.0 %", "−5.0 points"] in cells(page, "comparison")
+    assert ["Pin.blink", "2"] in cells(page, "tasks")
+
+
+def test_the_speed_of_models_is_marked_only_among_those_of_one_kind() -> None:
+    told = run_manifests()
+    told["evaluate"]["metrics"]["models"][1] |= {"tokens_per_second": 900.5}
+
+    def best() -> list[str]:
+        return list(html.fromstring(page_of(told)).xpath("//section[@id='models']//td[contains(@class,'best')]/text()"))
+
+    assert cells(page_of(told), "models")[0][-1] == "tokens a second, many at once"
+    assert "900.5" in best()
+    told["evaluate"]["metrics"]["models"][1] |= {"kind": "ollama"}
+    assert "900.5" not in best() and "66.0 %" in best()
+
+
+def test_levels_have_the_names_of_the_suite() -> None:
+    told = run_manifests()
+    told["evaluate"]["metrics"]["models"][0]["levels"]["99"] = {"tasks": 1, "compile_rate": rate(0.5), "pass": None}
+    text = " ".join(checked(page_of(told)).text)
+    assert f"2 · {LEVELS[2]} (3 tasks)" in text and "level 99 (1 task)" in text
+
+
+def test_the_loss_of_the_weights_that_were_kept_is_not_called_the_lowest_where_it_is_not() -> None:
+    told = run_manifests()
+    said = "Lowest validation loss 2.957, at step 40"
+    assert said in " ".join(checked(page_of(told)).text)
+    told["finetune"]["material"]["config"]["finetune"]["keep"] = "last"
+    told["finetune"]["metrics"] |= {"validation": [[20, 2.5], [30, 2.7], [40, 2.957]]}
+    text = " ".join(checked(page_of(told)).text)
+    kept = "Validation loss of the weights that were kept 2.957, at step 40"
+    assert f"{kept} (the lowest was 2.500, at step 20); perplexity" in text and said not in text
+    told["finetune"]["metrics"]["validation"][-1][1] = 2.4
+    assert f"{kept}; perplexity" in " ".join(checked(page_of(told)).text)
 
 
 def test_the_figures_are_those_of_the_manifests() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+import json
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_gguf import TEMPLATE, VOCAB_SIZE, TinyLlama, make_llama, train_tokenizer
 
+from stages.release.decoder import Decoder
 from stages.release.errors import ReleaseError
 from stages.release.llamacpp import library
+from stages.release.quantize import quantize
 from stages.release.runtime import BATCH, Part, Runtime, steps
 from stages.tokens.sampling import Generated, Sampling
 
@@ -255,6 +259,64 @@ def test_texts_written_together_are_those_written_alone(
         assert found == alone
         assert sum(heard) == len(prompts)
         assert {written.ended for written in found} == {True, False}
+
+
+def test_a_text_has_a_context_of_its_own_length(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+
+    def made(library: Any, model: int, length: int, **more: Any) -> Decoder:
+        lengths.append(length)
+        return Decoder(library, model, length, **more)
+
+    monkeypatch.setattr("stages.release.runtime.Decoder", made)
+    assert len(greedy(runtime, some_ids(10), 7).ids) == 7
+    assert len(greedy(runtime, some_ids(120), 50).ids) == 8
+    assert lengths == [17, 128]
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file as people get it, of matrices wide enough for its types."""
+    folder = tmp_path_factory.mktemp("wide")
+    wide = make_llama(folder, train_tokenizer(), hidden_size=256, intermediate_size=512, head_dim=64)
+    quantize(wide.write("f16"), folder / "q4_k_m.gguf", "q4_k_m")
+    return folder / "q4_k_m.gguf"
+
+
+@pytest.fixture(scope="module")
+def ask(quantized: Path) -> Callable[[list[int], int], list[int]]:
+    """llama.cpp's server with the settings that it has by itself, asked for its likeliest tokens."""
+    xllamacpp = pytest.importorskip("xllamacpp")
+    wanted = xllamacpp.CommonParams()
+    wanted.model.path = str(quantized)
+    wanted.n_ctx, wanted.n_parallel, wanted.n_gpu_layers, wanted.verbosity, wanted.warmup = 128, 1, 0, 0, False
+    wanted.cpuparams.n_threads = wanted.cpuparams_batch.n_threads = 1
+    server = xllamacpp.Server(wanted)
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def ask(prompt: list[int], count: int) -> list[int]:
+        body = {"prompt": prompt, "n_predict": count, "temperature": 0, "return_tokens": True, "cache_prompt": False}
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(server.listening_address + "/completion", json.dumps(body).encode(), headers)
+        with direct.open(request, timeout=60) as answer:
+            return list(json.load(answer)["tokens"])
+
+    return ask
+
+
+def test_as_served_the_text_is_that_of_the_server(quantized: Path, ask: Callable[[list[int], int], list[int]]) -> None:
+    prompts = [some_ids(length, length) for length in (5, 20, 33, 64)]
+    with Runtime(quantized, threads=1, as_served=True) as served:
+        assert [list(greedy(served, prompt, 30).ids) for prompt in prompts] == [ask(prompt, 30) for prompt in prompts]
+
+
+def test_as_served_the_logits_are_near_the_exact_ones(quantized: Path) -> None:
+    ids = some_ids(100)
+    with Runtime(quantized, threads=1) as exact, Runtime(quantized, threads=1, as_served=True) as served:
+        wanted = exact.logits(ids)
+        near = next(served.read([ids]))[1].copy()
+    assert 0 < np.abs(near - wanted).mean() < 0.01 * np.abs(wanted).max()  # matrices of 4 bits, read otherwise
+    assert (near.argmax(1) == wanted.argmax(1)).mean() > 0.9
 
 
 def test_nothing_is_written_for_no_prompts_and_no_tokens(runtime: Runtime) -> None:

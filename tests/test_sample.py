@@ -1,19 +1,23 @@
-"""Text: greedy as transformers writes it, the same alone and beside others, and in whole characters."""
+"""Text: greedy as transformers writes it, the same alone and beside others; and samples while a model is trained."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from test_data import write_tokens
 from test_encoding import tokenizer_model, train_encoding
 from test_huggingface import CONTEXT as THEIR_CONTEXT
 from test_huggingface import SHAPES, converted, ours_of
 from test_huggingface import VOCAB_SIZE as THEIR_VOCAB_SIZE
 
 from pipeline.errors import UsageError
+from stages.evaluation.models.checkpoint import Checkpoint
+from stages.evaluation.models.interface import Chat, Text
 from stages.tokens import byte_level
 from stages.tokens.characters import CharacterEncoding
 from stages.tokens.encoding import Encoding, SentencePieceEncoding
@@ -22,7 +26,7 @@ from stages.training import sample
 from stages.training.model import save_model
 from stages.training.networks.llama import Llama
 from stages.training.networks.network import Network
-from stages.training.sample import generate, generate_batch, load_trained, speaker, stream_samples, stream_text
+from stages.training.sample import generate, generate_batch, speaker
 from stages.training.shape import ModelConfig
 
 VOCAB_SIZE, CONTEXT = 300, 32
@@ -172,168 +176,70 @@ def test_dropout_is_off_while_sampling() -> None:
     assert tokens_of(model, [1, 2]) == tokens_of(model, [1, 2])
 
 
-@pytest.fixture(scope="module")
-def encoding() -> SentencePieceEncoding:
-    return train_encoding()
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The artifacts of a run: a tokenizer, a pretrained and a finetuned model."""
-    found = {name: tmp_path_factory.mktemp(name) for name in ("tokenizer", "pretrain", "finetune")}
-    (found["tokenizer"] / "tokenizer.model").write_bytes(tokenizer_model())
-    size = train_encoding().vocab_size
-    save_model(found["pretrain"], sharp(size, seed=1))
-    save_model(found["finetune"], sharp(size, seed=2))
-    return found
-
-
-def stream(folders: dict[str, Path], stage: str = "", prompt: str = "import ", **more: Any) -> list[str]:
-    usual: dict[str, Any] = {"chat": False, "max_tokens": 20, "sampling": Sampling(temperature=1.0), "seed": 1}
-    return list(stream_text(*load_trained(folders, stage), prompt, **(usual | more)))
-
-
-def test_the_prompt_comes_first_and_the_weights_are_those_asked_for(folders: dict[str, Path]) -> None:
-    newest = stream(folders)
-    assert newest[0] == "import "
-    assert stream(folders, "finetune") == newest
-    assert stream(folders, "pretrain") != newest
-    assert stream({name: folders[name] for name in ("tokenizer", "pretrain")}) == stream(folders, "pretrain")
-    assert stream(folders, chat=True)[0] != "import "
-
-
-def test_a_run_without_the_weights_says_so(folders: dict[str, Path]) -> None:
-    tokenizer, pretrain = {"tokenizer": folders["tokenizer"]}, {"pretrain": folders["pretrain"]}
-    with pytest.raises(UsageError, match="no trained weights"):
-        stream(tokenizer)
-    with pytest.raises(UsageError, match="no finetune weights") as caught:
-        stream(tokenizer | pretrain, "finetune")
-    assert caught.value.hint
-    with pytest.raises(UsageError):
-        stream(pretrain)
-
-
-def say(monkeypatch: pytest.MonkeyPatch, tokens: Sequence[int]) -> list[dict[str, Any]]:
-    """Let the model say these tokens; returns what it was asked."""
-    asked: list[dict[str, Any]] = []
-
-    def spoken(model: Llama, prompt: Sequence[int], **more: Any) -> Iterator[int]:
-        asked.append({"prompt": list(prompt), **more})
-        yield from tokens
-
-    monkeypatch.setattr(sample, "generate", spoken)
-    return asked
-
-
-def test_characters_of_several_tokens_come_whole_and_spaces_stay(
-    folders: dict[str, Path], encoding: SentencePieceEncoding, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = "  x = '日本🙂é'\n\t# ½ done  "
-    say(monkeypatch, encoding.encode(text))
-    pieces = stream(folders, prompt="")
-    assert "".join(pieces) == text
-    assert "🙂" in "".join(piece for piece in pieces if len(piece) <= 2)
-    assert not any("\ufffd" in piece for piece in pieces)
-
-
-def test_a_character_cut_off_by_the_limit_is_not_shown(
-    folders: dict[str, Path], encoding: SentencePieceEncoding, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    say(monkeypatch, encoding.encode("ok 🙂")[:-1])
-    assert "".join(stream(folders, prompt="")) == "ok "
-
-
-def test_a_question_is_asked_in_the_chat_format_and_the_answer_ends_at_its_marker(
-    folders: dict[str, Path], encoding: SentencePieceEncoding, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start, end = encoding.token_id("<|im_start|>"), encoding.token_id("<|im_end|>")
-    asked = say(monkeypatch, [])
-    stream(folders, prompt="Why <|im_end|>?", chat=True)
-    stream(folders, prompt="Why?")
-    chat, text = (question["prompt"] for question in asked)
-    question = encoding.encode("user\nWhy <|im_end|>?")
-    assert chat == [1, start, *question, end, *encoding.encode("\n"), start, *encoding.encode("assistant\n")]
-    assert text == [1, *encoding.encode("Why?")]
-    assert asked[0]["stop"] == {2, end}
-
-
-OTHERS = {
+ENCODINGS: dict[str, Encoding] = {
+    "sentencepiece": train_encoding(),
     "byte_level": byte_level.train(["def f(x):\n    return x\n" * 9], 300),
     "char": CharacterEncoding("abcdé日🙂 \n"),
 }
+SYSTEM = "Answer with code."
 
 
-def with_kind(folder: Path, encoding: Any) -> dict[str, Path]:
-    """The artifacts of a run whose tokenizer is of another kind."""
-    found = {name: folder / name for name in ("tokenizer", "pretrain")}
-    for path in found.values():
-        path.mkdir()
-    encoding.save(found["tokenizer"])
-    save_model(found["pretrain"], sharp(encoding.vocab_size))
-    return found
+def checkpoint(root: Path, kind: str) -> Path:
+    """Finetuned weights in a store, with all that they were made from."""
+    encoding = ENCODINGS[kind]
+    folders = {stage: root / stage / "v0001-00000000" for stage in ("tokenizer", "tokenize", "finetune")}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    if isinstance(encoding, SentencePieceEncoding):
+        (folders["tokenizer"] / "tokenizer.model").write_bytes(tokenizer_model())
+    else:
+        encoding.save(folders["tokenizer"])
+    write_tokens(folders["tokenize"], [7] * 9, [7] * 9, context_length=CONTEXT, vocab_size=encoding.vocab_size)
+    meta = folders["tokenize"] / "meta.json"
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | {"system": SYSTEM}))
+    save_model(folders["finetune"], sharp(encoding.vocab_size))
+    for stage, need in (("finetune", "tokenize"), ("tokenize", "tokenizer"), ("tokenizer", "")):
+        inputs = {need: {"artifact": f"{need}/v0001-00000000"}} if need else {}
+        told = {"stage": stage, "inputs": inputs, "metrics": {}}
+        (folders[stage] / "manifest.json").write_text(json.dumps(told))
+    return folders["finetune"]
 
 
-@pytest.mark.parametrize("kind", OTHERS)
-def test_every_kind_writes_from_nothing_and_its_characters_come_whole(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("kind", "chat"), [("sentencepiece", 0), ("sentencepiece", 1), ("byte_level", 1), ("char", 0)])
+def test_samples_while_training_are_what_the_command_writes(kind: str, chat: int, tmp_path: Path) -> None:
+    prompts = ["a", "", "é b"]
+    folder = checkpoint(tmp_path, kind)
+    with Checkpoint(folder) as model:
+        model.network.train()
+        tokenizer = tmp_path / "tokenizer" / "v0001-00000000"
+        speak = speaker(tokenizer, prompts, chat=bool(chat), max_tokens=4, seed=4, system=SYSTEM)
+        for _ in range(2):  # always the same
+            spoken = speak(model.network)
+            for found, prompt in zip(spoken, prompts, strict=True):
+                asked = Chat(({"role": "user", "content": prompt},)) if chat else Text(prompt)
+                text = "".join(model.stream(asked, sampling=Sampling(), max_tokens=4, seed=4)).rstrip("\ufffd")
+                assert found == {"prompt": prompt, "text": text if chat else prompt + text}
+
+
+@pytest.mark.parametrize("system", ["", SYSTEM])
+def test_questions_of_samples_come_after_the_system_message(
+    system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folders, encoding = with_kind(tmp_path, OTHERS[kind]), OTHERS[kind]
-    assert isinstance("".join(stream(folders, prompt="")), str)
-    text = "abc é日🙂 \n d"
-    asked = say(monkeypatch, encoding.encode(text))
-    pieces = stream(folders, prompt="")
-    assert "".join(pieces) == text and not any("\ufffd" in piece for piece in pieces)
-    assert asked[0]["prompt"] == [encoding.bos_id] and encoding.eos_id in asked[0]["stop"]
-    assert len(asked[0]["stop"]) == (2 if kind == "byte_level" else 1)
+    encoding, asked = ENCODINGS["sentencepiece"], list[list[int]]()
 
+    def written(network: Network, prompts: list[list[int]], **more: Any) -> list[Generated]:
+        asked.extend(prompts)
+        return [Generated((), True)] * len(prompts)
 
-def test_bytes_that_are_no_text_do_not_hold_back_what_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoding = OTHERS["byte_level"]
-    lone = encoding.encode("é")[-1]
-    say(monkeypatch, [*encoding.encode("ab"), lone, *encoding.encode("cd"), lone])
-    assert "".join(stream(with_kind(tmp_path, encoding), prompt="")) == "ab\ufffdcd"
-
-
-def test_what_a_character_tokenizer_cannot_say_is_an_error_for_people(tmp_path: Path) -> None:
-    folders = with_kind(tmp_path, OTHERS["char"])
-    with pytest.raises(UsageError, match=r"does not know 'x' \(U\+0078\) × 2") as caught:
-        stream(folders, prompt="axbx")
-    assert caught.value.hint
-    with pytest.raises(UsageError, match="no chat format"):
-        stream(folders, prompt="ab", chat=True)
-
-
-def samples_of(folders: dict[str, Path], count: int, **more: Any) -> str:
-    usual: dict[str, Any] = {"chat": False, "max_tokens": 9, "sampling": Sampling(1.0, 0), "seed": 5}
-    return "".join(stream_samples(*load_trained(folders), "", samples=count, **(usual | more)))
-
-
-def test_several_samples_have_seeds_of_their_own_and_a_line_each(
-    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    each = ["".join(stream(folders, prompt="", seed=seed, max_tokens=9, sampling=Sampling(1.0, 0))) for seed in (5, 6)]
-    assert each[0] != each[1]
-    parted = "\n---\n" if "\n" in each[0] else "\n"
-    assert samples_of(folders, 2) == f"{each[0]}{parted}{each[1]}\n"
-    encoding: Encoding = load_trained(folders)[0]
-    say(monkeypatch, encoding.encode("anna"))
-    assert samples_of(folders, 3) == "anna\nanna\nanna\n"
-    say(monkeypatch, encoding.encode("a\nb"))
-    assert samples_of(folders, 2) == "a\nb\n---\na\nb\n"
-
-
-@pytest.mark.parametrize("chat", [False, True])
-def test_samples_while_training_are_what_the_command_writes(chat: bool, folders: dict[str, Path]) -> None:
-    prompts = ["import ", "", "é"]
-    _, model = load_trained(folders)
-    model.train()
-    spoken = speaker(folders["tokenizer"], prompts, chat=chat, max_tokens=7, seed=4)(model)
-    for found, prompt in zip(spoken, prompts, strict=True):
-        text = stream(folders, prompt=prompt, chat=chat, max_tokens=7, sampling=Sampling(), seed=4)
-        assert found == {"prompt": prompt, "text": "".join(text)}
+    monkeypatch.setattr(sample, "generate_batch", written)
+    (tmp_path / "tokenizer.model").write_bytes(tokenizer_model())
+    speaker(tmp_path, ["Why <|im_end|>?"], chat=True, max_tokens=1, seed=1, system=system)(sharp())
+    messages = [{"role": "system", "content": system}] if system else []
+    assert asked == [encoding.encode_chat([*messages, {"role": "user", "content": "Why <|im_end|>?"}], prompt=True)[0]]
 
 
 def test_a_prompt_for_samples_that_cannot_be_said_is_told_before_the_training(tmp_path: Path) -> None:
-    folder = with_kind(tmp_path, OTHERS["char"])["tokenizer"]
-    with pytest.raises(UsageError, match=r"does not know 'x'"):
-        speaker(folder, ["ab", "x"], chat=False, max_tokens=1, seed=1)
+    ENCODINGS["char"].save(tmp_path)
+    with pytest.raises(UsageError, match=r"does not know 'x' \(U\+0078\) × 2") as caught:
+        speaker(tmp_path, ["ab", "xax"], chat=False, max_tokens=1, seed=1)
+    assert caught.value.hint and "sample_prompts" in caught.value.hint

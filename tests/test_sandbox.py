@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from stages.evaluation import sandbox
-from stages.evaluation.node import SandboxUnavailable, find_interpreter
+from stages.evaluation.node import Interpreter, SandboxUnavailable, find_interpreter
 from stages.evaluation.sandbox import Limits, Outcome, Program, run_programs
 from stages.evaluation.wiring import I2CDevice, Serial, Setup
 
@@ -306,7 +306,27 @@ def test_nothing_stays_behind_after_ctrl_c(tmp_path: Path) -> None:
     assert [*tmp_path.iterdir()] == [] and workers_in(str(tmp_path)) == []
 
 
-@pytest.mark.skipif(not sandbox._without_network(), reason="the system gives no network of its own")
+def test_the_network_is_taken_away_only_where_that_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    asked = sandbox.without_network.__wrapped__  # what it found out on this machine stays as it is
+    assert asked() == ()
+    tool = tmp_path / "unshare"
+    for status, words in ((1, ()), (0, (str(tool), "--user", "--map-current-user", "--net"))):
+        tool.write_text(f"#!/bin/sh\nexit {status}\n")
+        tool.chmod(0o755)
+        assert asked() == words
+
+
+def test_a_process_that_cannot_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = Interpreter(tmp_path / "node", tmp_path / "wasm", "--permission")
+    monkeypatch.setattr(sandbox, "without_network", lambda: ())
+    with pytest.raises(SandboxUnavailable, match="no process can be started") as caught:
+        list(run_programs([Program("a", FINE)], interpreter=gone))
+    assert str(tmp_path / "node") in caught.value.hint
+
+
+@pytest.mark.skipif(not sandbox.without_network(), reason="the system gives no network of its own")
 def test_a_program_that_broke_out_would_find_no_network(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         script = (

@@ -5,13 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from stages.evaluation.models.interface import Answer, Chat, Likelihood, Model, Prompt, Text
 from stages.evaluation.node import SandboxUnavailable, find_interpreter
-from stages.evaluation.score import Settings, examples, line, prompt_of, score
+from stages.evaluation.score import Settings, examples, learnt_by_heart, line, prompt_of, score, written
+from stages.evaluation.task import Task
 from stages.evaluation.tasks import SUITE
+from stages.evaluation.verbatim import Training
+from stages.tokens.encoding import UnknownCharacters
 from stages.tokens.sampling import Sampling
 
 FOUR = (*[task for task in SUITE if task.level == 1][:2], *[task for task in SUITE if task.level == 2][:2])
@@ -161,7 +168,7 @@ def test_progress_is_told_by_answers_and_then_by_programs(node: None) -> None:
         assert sum(told[unit]) == total
 
     score(Parrot(known()), settings(execute=True), progress=progress)
-    assert {unit: sum(amounts) for unit, amounts in told.items()} == {"answers": 8, "programs": 4}
+    assert {unit: sum(amounts) for unit, amounts in told.items()} == {"answers": 8, "programs": 8}
 
 
 def test_without_tasks_there_is_the_likelihood_alone() -> None:
@@ -175,3 +182,53 @@ def test_a_program_that_never_ends_is_counted_and_the_others_are_judged(node: No
     record, _ = score(Parrot(told), settings(execute=True))
     assert record["asked"] == 8 and sum(record["outcomes"].values()) == 8
     assert record["outcomes"]["passed"] == 3
+
+
+def test_a_text_that_was_cut_off_loses_its_last_line_before_it_is_compiled() -> None:
+    model = Parrot({task.id: ["x = 1\ny = (2,", "x = 1\ny = (2,"] for task in FOUR}, chats=False)
+    cut = model.write
+
+    def write(*arguments: Any, **named: Any) -> list[Answer]:
+        return [replace(answer, ended=False) for answer in cut(*arguments, **named)]
+
+    bare = Settings((task_without_prefix(),), 2, Sampling(temperature=0), 64, 7, False)
+    model.write = write  # type: ignore[method-assign]
+    record, attempts = score(model, bare)
+    assert record["compile_rate"]["value"] == 1 and attempts[0].code.endswith("x = 1\n")
+
+
+def task_without_prefix() -> Task:
+    return next(task for task in FOUR if not task.prefix)
+
+
+def test_at_temperature_0_the_samples_of_a_task_took_the_time_of_one() -> None:
+    answers = [Answer("a b", 2, True)] * 6
+    assert written(answers, settings(execute=False)) == 6
+    drawn = replace(settings(execute=False), sampling=Sampling(temperature=0.5))
+    assert written(answers, drawn) == 12
+
+
+class Letters:
+    """A tokenizer of single letters that does not know `!`."""
+
+    def encode(self, text: str) -> list[int]:
+        if "!" in text:
+            raise UnknownCharacters("!")
+        return [ord(letter) for letter in text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids))
+
+
+def test_programs_are_looked_for_in_the_training_text(tmp_path: Path) -> None:
+    text = "".join(chr(97 + (i * i + i // 7) % 26) for i in range(300))
+    np.array([*map(ord, text), 2], np.uint16).tofile(tmp_path / "train.bin")
+    np.array([0], np.int64).tofile(tmp_path / "train.idx")
+    (tmp_path / "meta.json").write_text('{"dtype": "uint16"}')
+    encoding: Any = Letters()
+    training = Training(tmp_path)
+    found = learnt_by_heart([text[40:140], text[40:140], "what?!"], training, encoding)
+    assert found == {"longest": 100, "text": text[40:140], "share": 1.0, "windows": 51}
+    half = learnt_by_heart([text[:60] + "ABC" * 30], training, encoding)
+    assert half and half["longest"] == 60 and half["share"] == round(11 / (150 - 49), 4)
+    assert learnt_by_heart(["!"], training, encoding) is None

@@ -29,7 +29,7 @@ from test_modelfile import MODELFILE
 from pipeline.errors import PipelineError, UsageError
 from stages.evaluation.models import open_model, served, service
 from stages.evaluation.models.gguf import GGUF
-from stages.evaluation.models.interface import Answer, Chat, Gap, Prompt, Text
+from stages.evaluation.models.interface import Answer, Chat, Defaults, Gap, Model, Prompt, Text, TooLong
 from stages.evaluation.models.service import Service, ServiceError
 from stages.release.gguf import GgufMetadata, write_gguf
 from stages.release.modelfile import read_modelfile
@@ -95,7 +95,9 @@ class Fake:
         yield {
             "template": self.values["TEMPLATE"],
             "system": self.values.get("SYSTEM", ""),
-            "parameters": f"temperature                    0.2\nnum_ctx                        {CONTEXT}",
+            "parameters": f"temperature                    0.2\nnum_ctx                        {CONTEXT}\n"
+            'stop                           "<|im_end|>"\nstop                           "\\"\\n"\nnum_gpu       1\n'
+            "repeat_penalty                 1.05",
             "details": {"format": "gguf", "parameter_size": "1K"},
             "model_info": {"general.architecture": "llama", "llama.context_length": 4 * CONTEXT},
             "capabilities": ["completion", *["insert"] * (".Suffix" in self.values["TEMPLATE"])],
@@ -321,9 +323,11 @@ def test_a_model_in_ollama_answers_as_its_file_does_here(fake: Fake, own: GGUF) 
     with open_model("ollama:tiny") as model:
         assert model.system == own.system == "Be kind." and (model.chats, model.fills) == (True, True)
         for sampling in (GREEDY, Sampling(temperature=1.1, top_k=9, top_p=0.9, min_p=0.01, repeat_penalty=1.3)):
-            theirs, ours = written(model, PROMPTS, sampling), written(own, PROMPTS, sampling)
-            assert [(a.text, a.ended) for a in theirs] == [(a.text, a.ended) for a in ours]
-            assert all(a.tokens == b.tokens + b.ended for a, b in zip(theirs, ours, strict=True))
+            ours = [  # beside each other, sums are rounded otherwise
+                own.write([prompt], sampling=sampling, max_tokens=24, seeds=[seed])[0]
+                for seed, prompt in enumerate(PROMPTS)
+            ]
+            assert written(model, PROMPTS, sampling) == ours
         assert sum(len(answer.text) for answer in ours) > 200
 
 
@@ -339,6 +343,7 @@ def test_what_ollama_is_asked_leaves_no_default_of_its_own(fake: Fake) -> None:
     with open_model("ollama:tiny") as model:
         assert (model.name, model.kind, model.source) == ("tiny", "ollama", f"tiny at {fake.url}")
         assert model.size == fake.path.stat().st_size and model.context_length == CONTEXT
+        assert model.defaults == Defaults(temperature=0.2, repeat_penalty=1.05, stop=("<|im_end|>", '"\n'))
         model.write(PROMPTS[:1], sampling=sampling, max_tokens=5, seeds=[1 << 40])
     (_, body) = next(each for each in fake.asked if each[0] == "/api/chat")
     assert body["options"] == {
@@ -370,7 +375,7 @@ def test_a_prompt_that_does_not_fit_is_not_cut(fake: Fake) -> None:
         long = Text("blink " * CONTEXT)
         answers = written(model, [long, PROMPTS[5]])
         assert answers[0] == Answer("", 0, ended=False) and answers[1].tokens
-        with pytest.raises(UsageError, match="does not fit tiny's context"):
+        with pytest.raises(TooLong, match="does not fit tiny's context"):
             streamed(model, long)
         assert written(model, [PROMPTS[5]], most=0) == [Answer("", 0, ended=False)]
 
@@ -531,7 +536,7 @@ def test_versions_that_do_not_say_why_they_ended_are_understood(fake: Fake) -> N
         for count, ended in ((3, True), (24, False)):
             told = {"message": {"content": "x"}, "done": True, "eval_count": count}
             fake.faults["/api/chat"] = deque([lines(told)])
-            assert written(model, PROMPTS[:1]) == [Answer("x", count, ended=ended)]
+            assert written(model, PROMPTS[:1]) == [Answer("x", count - ended, ended=ended)]
 
 
 @pytest.mark.parametrize(
@@ -610,7 +615,7 @@ def test_an_answer_of_a_service_is_read_as_it_comes(openai: OpenAI, monkeypatch:
         assert (model.name, model.kind, model.source) == ("gpt-small", "openai", f"gpt-small at {openai.url}")
         assert (model.chats, model.fills, model.size, model.context_length) == (True, False, None, None)
         openai.script += [said("led", ".on()"), said("led", "\u6f22", why="length", tokens=None)]
-        assert streamed(model, PROMPTS[0]) == (["led", ".on()"], Answer("led.on()", 5, ended=True))
+        assert streamed(model, PROMPTS[0]) == (["led", ".on()"], Answer("led.on()", 4, ended=True))
         assert written(model, PROMPTS[:1]) == [Answer("led\u6f22", 2, ended=False)]
         text = lines({"choices": [{"text": "x", "finish_reason": "stop"}]}, events=True)
         openai.script += [lambda handler: text(handler)]
@@ -652,6 +657,22 @@ def test_a_key_is_in_no_message_and_is_not_carried_elsewhere(
     assert elsewhere == [] and KEY not in f"{model.name} {model.source}"
 
 
+@pytest.mark.parametrize("place", ["http://example.com", "http://192.168.1.5:8000", "http://localhost.example.com"])
+def test_a_key_leaves_this_machine_only_encrypted(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    def open_nothing(*_: Any, **__: Any) -> None:
+        raise AssertionError("it was sent")
+
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", open_nothing)
+    with pytest.raises(UsageError, match=f"OPENAI_API_KEY would go to {place}/v1 ") as caught:
+        open_model(f"openai:gpt@{place}/v1")
+    assert KEY not in f"{caught.value!r} {caught.value.hint}"
+    assert "https://" in str(caught.value.hint) and "unset OPENAI_API_KEY" in str(caught.value.hint)
+    for fine in (place.replace("http:", "https:"), "http://localhost:1", "http://127.0.0.3:1", "http://[::1]:1"):
+        assert Service("x", fine, key=KEY).url == fine
+    assert Service("x", place).url == place
+
+
 @pytest.mark.parametrize("key", ["sk-\x01", "sk-漢", "a b"])
 def test_a_key_that_cannot_be_one_is_told_without_it(openai: OpenAI, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
@@ -672,7 +693,7 @@ def test_a_service_need_not_list_its_models(openai: OpenAI) -> None:
     openai.models = refuse(404, "not found")
     with open_model(f"openai:gpt@{openai.url}") as model:
         openai.script += [said("x")]
-        assert written(model, PROMPTS[:1]) == [Answer("x", 5, ended=True)]
+        assert written(model, PROMPTS[:1]) == [Answer("x", 4, ended=True)]
     openai.models = refuse(401, "no key")
     with pytest.raises(ServiceError, match="no key"):
         open_model(f"openai:gpt@{openai.url}")
@@ -682,17 +703,87 @@ def test_what_a_service_does_not_take_is_left_out_where_that_changes_nothing(ope
     length = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
     with open_model(f"openai:gpt-small@{openai.url}") as model:
         openai.script += [refuse(400, "Unrecognized request argument supplied: top_k"), refuse(400, length), said("x")]
-        assert written(model, PROMPTS[:1]) == [Answer("x", 5, ended=True)]
+        assert written(model, PROMPTS[:1]) == [Answer("x", 4, ended=True)]
         last = openai.asked[-1]
         assert "top_k" not in last and "max_tokens" not in last and last["max_completion_tokens"] == 24
         openai.script += [said("y")]
         assert written(model, PROMPTS[:1])[0].text == "y"
-        with pytest.raises(UsageError, match="takes neither top_k nor min_p nor a repeat penalty") as caught:
+        openai.script += [refuse(400, "Unrecognized request argument supplied: top_k")]
+        with pytest.raises(UsageError, match=r"does not take top_k 40: .*Unrecognized request") as caught:
             written(model, PROMPTS[:1], Sampling(temperature=0.2, top_k=40))
-        assert "top_k to 0" in str(caught.value.hint)
-        openai.script += [refuse(400, "top_k"), refuse(400, "messages are too odd")]
-        with pytest.raises(ServiceError, match="top_k"):
+        assert caught.value.hint == "it may answer with top_k 0" and openai.asked[-1]["top_k"] == 40
+        openai.script += [refuse(400, "messages are too odd")]
+        with pytest.raises(ServiceError, match="too odd"):
             written(model, PROMPTS[:1])
+        openai.script += [refuse(400, "top_k")]  # which was not sent
+        with pytest.raises(ServiceError, match="status 400: top_k"):
+            written(model, PROMPTS[:1])
+
+
+OFF: dict[str, Any] = {"temperature": 0.5, "top_k": 0}
+
+
+@pytest.mark.parametrize(
+    ("refused", "idle", "meant"),
+    [
+        ("seed", OFF, None),
+        ("stream_options", OFF, None),
+        ("top_p", OFF, {"top_p": 0.9}),
+        ("top_k", OFF, {"top_k": 9}),
+        ("min_p", OFF, {"min_p": 0.1}),
+        ("top_p", {"temperature": 0, "top_p": 0.9}, {"top_p": 0.9}),
+        ("top_k", {"temperature": 0, "top_k": 9}, {"top_k": 9}),
+        ("repeat_penalty", {**OFF, "repeat_penalty": 1.1}, None),
+        ("repetition_penalty", {**OFF, "repeat_penalty": 1.1}, None),
+        ("repeat_last_n", OFF, {"repeat_penalty": 1.1}),
+        ("temperature", None, {"temperature": 0}),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 422])
+def test_an_option_that_is_refused_is_left_out_where_it_changes_nothing_or_else_named(
+    openai: OpenAI, refused: str, idle: dict[str, Any] | None, meant: dict[str, Any] | None, status: int
+) -> None:
+    told = {"detail": [{"loc": ["body", refused], "msg": "Extra inputs are not permitted"}]}
+
+    def picky(handler: Any) -> None:
+        if refused in handler.body:
+            return send(handler, json.dumps(told), status=status)
+        return said("x", tokens=None)(handler)
+
+    openai.script += [picky] * 5
+    with open_model(f"openai:gpt-small@{openai.url}") as model:
+        if idle:
+            assert written(model, PROMPTS[:1] * 2, Sampling(**idle)) == [Answer("x", 1, ended=True)] * 2
+            first, last = openai.asked[0], openai.asked[-1]
+            assert first.keys() - last.keys() == {refused} and not last.keys() - first.keys()
+            streamed(model, PROMPTS[0], Sampling(**idle))
+            assert len(openai.asked) <= 5 and refused not in openai.asked[-1]
+        openai.script.extend([picky] * 5)
+        if meant:
+            with pytest.raises(UsageError, match=f"does not take {refused} .*Extra inputs") as caught:
+                written(model, PROMPTS[:1], Sampling(**OFF | meant))
+            assert str(caught.value.hint).startswith("it may answer with ")
+
+
+def test_a_service_that_takes_neither_penalty_is_told(openai: OpenAI) -> None:
+    def picky(handler: Any) -> None:
+        names = [name for name in served.PENALTIES if name in handler.body]
+        (refuse(400, f"unknown: {names[0]}") if names else said("x"))(handler)
+
+    openai.script += [picky] * 20
+    penalty = Sampling(**OFF, repeat_penalty=1.1)
+    with open_model(f"openai:gpt-small@{openai.url}") as model:
+        for _ in range(2):
+            with pytest.raises(UsageError, match=r"does not take repe.*_penalty 1\.1") as caught:
+                written(model, PROMPTS[:1], penalty)
+            assert caught.value.hint == "it may answer with repeat_penalty 1"
+            assert written(model, PROMPTS[:1], Sampling(**OFF))[0].text == "x"
+
+
+def test_a_prompt_that_is_too_long_is_no_option_that_is_refused(openai: OpenAI) -> None:
+    with open_model(f"openai:gpt-small@{openai.url}") as model:
+        openai.script += [refuse(400, "temperature 0.5 aside, the prompt exceeds the context length")]
+        assert written(model, PROMPTS[:1], Sampling(**OFF)) == [Answer("", 0, ended=False)]
 
 
 def test_several_requests_learn_together_what_is_not_taken(openai: OpenAI) -> None:
@@ -701,7 +792,7 @@ def test_several_requests_learn_together_what_is_not_taken(openai: OpenAI) -> No
 
     with open_model(f"openai:gpt-small@{openai.url}") as model:
         openai.script += [picky] * 24
-        assert written(model, PROMPTS[:1] * 12) == [Answer("x", 5, ended=True)] * 12
+        assert written(model, PROMPTS[:1] * 12) == [Answer("x", 4, ended=True)] * 12
 
 
 def test_answers_on_their_way_are_left_with_an_interrupt(fake: Fake) -> None:
@@ -756,7 +847,7 @@ def test_a_prompt_that_is_too_long_gets_an_empty_answer(openai: OpenAI, told: st
         openai.script += [refuse(400, told)]
         assert written(model, PROMPTS[:1]) == [Answer("", 0, ended=False)]
         openai.script += [refuse(500, told)]
-        with pytest.raises(UsageError, match="does not fit gpt-small's context"):
+        with pytest.raises(TooLong, match="does not fit gpt-small's context"):
             streamed(model, PROMPTS[0])
 
 
@@ -776,12 +867,27 @@ def test_the_server_of_llama_cpp_answers_as_our_runtime_does(llamacpp: str, own:
     prompts: list[Prompt] = [prompt for prompt in PROMPTS if not isinstance(prompt, Gap)]
     with open_model(f"openai:tiny@{llamacpp}/v1", system=own.system) as model:
         theirs, ours = written(model, prompts), written(own, prompts)
-        assert [(a.text, a.ended) for a in theirs] == [(a.text, a.ended) for a in ours]
+        assert theirs == ours
         texts, answer = streamed(model, prompts[0])
         assert len(texts) > 3 and answer == theirs[0]
         drawn = Sampling(temperature=1.0, top_k=20, min_p=0.01, repeat_penalty=1.1)
         assert written(model, prompts[:1] * 2, drawn) == written(model, prompts[:1] * 2, drawn)
         assert written(model, [Text("blink " * 9 * CONTEXT)]) == [Answer("", 0, ended=False)]
+
+
+def test_the_end_of_an_answer_is_none_of_its_tokens(llamacpp: str, fake: Fake) -> None:
+    """An answer that ended by itself is as long as the same one that is cut off before its end."""
+    wild = Sampling(temperature=3.0, top_k=0)
+    for spec in (f"openai:tiny@{llamacpp}/v1", "ollama:tiny"):
+        with open_model(spec) as model:
+
+            def asked(seed: int, most: int, model: Model = model) -> Answer:
+                return model.write([PROMPTS[6]], sampling=wild, max_tokens=most, seeds=[seed])[0]
+
+            seed, ended = next(
+                (seed, answer) for seed in range(300) if (answer := asked(seed, 24)).ended and answer.tokens > 1
+            )
+            assert asked(seed, ended.tokens) == replace(ended, ended=False)
 
 
 def test_every_error_is_one_that_the_command_line_tells() -> None:

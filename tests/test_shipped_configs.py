@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from pipeline.config import Config, load_config
 from pipeline.runner import Options, Runner
 from pipeline.store import Store
 from stages import ROAD
+from stages.evaluation.models.checkpoint import Checkpoint
+from stages.evaluation.models.interface import Text
+from stages.evaluation.models.newest import newest_weights
+from stages.evaluation.sample import sample
 from stages.tokens.sampling import Sampling
-from stages.training.sample import load_trained, stream_samples
 from stages.training.shape import ModelConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -100,6 +104,14 @@ def run(folder: Path, name: str, *overrides: str, profile: str) -> Store:
     return store
 
 
+def sampled(store: Store, prompt: str, *, samples: int, sampling: Sampling) -> str:
+    """What `pipeline sample` writes with the newest weights."""
+    out = io.StringIO()
+    with Checkpoint(Path(newest_weights(store))) as model:
+        sample(model, Text(prompt), samples=samples, sampling=sampling, max_tokens=16, seed=1337, stdout=out)
+    return out.getvalue()
+
+
 def write_names(folder: Path) -> Path:
     folder.mkdir()
     (folder / "names.txt").write_text("\r\n".join([*NAMES[:5], "", "  ", *NAMES[5:]]), encoding="utf-8")
@@ -120,12 +132,9 @@ def test_microgpt_learns_names_and_writes_some(tmp_path: Path, profile: str) -> 
         assert ids[-1] == len(letters)
         told += "".join("|" if token == len(letters) else letters[token] for token in ids).split("|")[:-1]
     assert sorted(told) == NAMES
-    encoding, network = load_trained(made)
-    assert encoding.vocab_size == len(letters) + 1
-    sampling = Sampling(temperature=0.5)
-    text = "".join(
-        stream_samples(encoding, network, samples=20, chat=False, max_tokens=16, sampling=sampling, seed=1337)
-    )
+    with Checkpoint(made["pretrain"]) as model:
+        assert model.encoding.vocab_size == len(letters) + 1
+    text = sampled(store, "", samples=20, sampling=Sampling(temperature=0.5))
     assert text.count("\n") == 20 and set(text) <= {*letters, "\n"}
 
 
@@ -139,8 +148,7 @@ def test_nanogpt_learns_texts_and_writes_on(tmp_path: Path) -> None:
     few = ("pretrain.max_steps=3", "pretrain.batch_size=2", "pretrain.compile=false", "workers=1")
     sources = f"gather.sources=[{{folder: '{folder}', license: CC0-1.0}}]"
     store = run(tmp_path, "nanogpt.yaml", sources, *tiny, *few, profile="cpu")
-    encoding, network = load_trained({name: made.path for name, made in history.newest_trained(store).items()})
-    assert encoding.vocab_size <= 400 and network.config.architecture == "gpt2"
-    sampling = Sampling(temperature=0.8, top_k=20)
-    pieces = stream_samples(encoding, network, "The ma", samples=2, chat=False, max_tokens=9, sampling=sampling, seed=1)
-    assert "".join(pieces).count("The ma") >= 2
+    with Checkpoint(history.newest_trained(store)["pretrain"].path) as model:
+        assert model.encoding.vocab_size <= 400 and model.network.config.architecture == "gpt2"
+    text = sampled(store, "The ma", samples=2, sampling=Sampling(temperature=0.8, top_k=20))
+    assert text.count("The ma") >= 2

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from stages.evaluation.checks import Verdict, require
+from stages.evaluation.compiling import compiles
 from stages.evaluation.node import SandboxUnavailable, find_interpreter
 from stages.evaluation.sandbox import Ended, Event, Outcome, Raised
 from stages.evaluation.task import BY_ITSELF, EITHER, FOR_EVER, LEVELS, Task, judge_all
@@ -76,6 +79,20 @@ def test_there_are_enough_of_every_level() -> None:
     assert len(SUITE) >= 120 and {*levels} == {*LEVELS} and min(levels.values()) >= 20
 
 
+@pytest.mark.parametrize("task", SUITE, ids=IDS)
+def test_the_solutions_are_programs_for_the_compiler_that_judges_answers(task: Task) -> None:
+    assert compiles(task.reference) and compiles(task.wrong)
+
+
+def test_the_documentation_tells_the_levels_and_how_many_tasks_they_have() -> None:
+    told = (Path(__file__).parents[1] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    levels = Counter(task.level for task in SUITE)
+    assert re.findall(r"^\| (\d) \| (.+) \| (\d+) \|$", told, re.MULTILINE) == [
+        (str(level), name, str(levels[level])) for level, name in LEVELS.items()
+    ]
+    assert f"{len(SUITE)} tasks for MicroPython" in told
+
+
 def lit(outcome: Outcome) -> None:
     require(any(event["what"] == "pin" for event in outcome.events), "nothing\x1b[2J is lit")
 
@@ -126,14 +143,9 @@ def test_what_the_board_does_not_have_is_no_mistake_and_does_not_pass(what: str)
     assert LIGHT.judge(Outcome("x", "time_limit", events=(asked, ON))).passed
 
 
-def test_a_program_that_is_none_is_told_apart_from_one_that_raises() -> None:
-    for type, kind in (
-        ("SyntaxError", "does not compile"),
-        ("IndentationError", "does not compile"),
-        ("E", "exception"),
-    ):
-        verdict = replace(LIGHT, given="a\nb\n").judge(Outcome("x", "exception", Raised(type, "bad", 5)))
-        assert verdict == Verdict(False, "bad (line 3)", kind)
+def test_an_exception_is_told_with_the_line_of_the_answer() -> None:
+    verdict = replace(LIGHT, given="a\nb\n").judge(Outcome("x", "exception", Raised("E", "bad", 5)))
+    assert verdict == Verdict(False, "bad (line 3)", "exception")
 
 
 def test_reasons_are_fit_for_a_terminal() -> None:

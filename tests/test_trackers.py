@@ -41,6 +41,14 @@ def metrics(tmp_path: Path) -> Path:
     return path
 
 
+def test_signs_that_some_take_for_the_end_of_a_line_are_part_of_a_name(tmp_path: Path) -> None:
+    names = ["a\u2028b", "a\x85b", "a\x1cb"]
+    path = tmp_path / "metrics.jsonl"
+    lines = [json.dumps({"stage": "evaluate", "model": name, "asked": 2}, ensure_ascii=False) for name in names]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert list(points(path)) == [(f"evaluate/{name}", None, {"asked": 2}) for name in names]
+
+
 def test_only_numbers_are_points(metrics: Path) -> None:
     assert list(points(metrics)) == [
         ("pretrain", 5, {"tokens": 160, "loss": 4.5, "learning_rate": 0.001}),
@@ -148,18 +156,19 @@ def wandb(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_weights_and_biases_gets_a_run_with_steps_for_each_stage_and_scores_in_its_summary(
-    metrics: Path, wandb: ModuleType
+    metrics: Path, wandb: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run()
     asked: dict[str, Any] = {}
 
-    def init(*, project: str, name: str, config: dict[str, Any], settings: dict[str, Any]) -> Run:
-        asked.update(project=project, name=name, config=config, settings=settings)
+    def init(*, project: str, name: str, settings: dict[str, Any]) -> Run:
+        asked.update(project=project, name=name, settings=settings)
         return run
 
     wandb.init = init  # type: ignore[attr-defined]
-    to_wandb(metrics, "boards", "run 3", {"pretrain": {"max_steps": 10}})
-    assert (asked["project"], asked["name"], asked["config"]) == ("boards", "run 3", {"pretrain": {"max_steps": 10}})
+    monkeypatch.chdir(metrics.parent)
+    to_wandb(Path(metrics.name), "boards")
+    assert (asked["project"], asked["name"]) == ("boards", metrics.parent.name)
     assert asked["settings"]["console"] == "off" and asked["settings"]["disable_git"]
     assert run.finished and run.axes == {"pretrain/*": "pretrain/step", "finetune/*": "finetune/step"}
     assert run.logged == [
@@ -177,7 +186,7 @@ def test_what_weights_and_biases_refuses_is_told(metrics: Path, wandb: ModuleTyp
 
     wandb.init = init  # type: ignore[attr-defined]
     with pytest.raises(UsageError, match=r"Weights & Biases: No API key configured\.") as caught:
-        to_wandb(metrics, "boards", "run", {})
+        to_wandb(metrics, "boards")
     assert caught.value.hint and "WANDB_MODE=offline" in caught.value.hint
 
 
@@ -208,15 +217,14 @@ def test_weights_and_biases_keeps_a_run_offline(metrics: Path, tmp_path: Path) -
 import sys
 from pathlib import Path
 from stages.evaluation.trackers import to_wandb
-to_wandb(Path(sys.argv[1]), "boards", "run 3", {"pretrain": {"max_steps": 10}})
+to_wandb(Path(sys.argv[1]), "boards")
 """
     environment = {**os.environ, "WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", send, metrics], env=environment, check=True, capture_output=True)
     (stored,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
     records = [Record.FromString(data) for data in stored_records(stored)]
     (run,) = (record.run for record in records if record.WhichOneof("record_type") == "run")
-    assert (run.project, run.display_name) == ("boards", "run 3")
-    assert values(run.config.update)["pretrain"] == {"max_steps": 10}
+    assert (run.project, run.display_name) == ("boards", metrics.parent.name)
     logged = [values(record.history.item) for record in records if record.WhichOneof("record_type") == "history"]
     logged = [{key: value for key, value in row.items() if not key.startswith("_")} for row in logged]
     assert logged == [
@@ -240,7 +248,7 @@ def test_without_the_package_the_command_that_installs_it_is_told(
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UsageError, match=f"{package} is not installed") as caught:
         if package == "wandb":
-            to_wandb(metrics, "boards", "run", {})
+            to_wandb(metrics, "boards")
         else:
             to_tensorboard(metrics, tmp_path / "board")
     assert caught.value.hint == f"pip install 'pipeline[{package}]'"

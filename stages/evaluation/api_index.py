@@ -18,8 +18,8 @@ from pathlib import Path
 
 from pipeline.errors import UsageError
 
-CORE = Path(__file__).with_name("api") / "core.pyi"
-INDEX = Path(__file__).with_name("api") / "micropython.json"
+CORE = Path(__file__).with_name("stubs") / "core.pyi"
+INDEX = Path(__file__).with_name("stubs") / "micropython.json"
 LIBRARY = "micropython-lib"
 UNIX = "unix"
 SHED = "_mpy_shed"  # what the stubs of all ports share; no module of MicroPython

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-INDEX = Path(__file__).with_name("api") / "micropython.json"
+INDEX = Path(__file__).with_name("stubs") / "micropython.json"
 
 
 class Entry(NamedTuple):

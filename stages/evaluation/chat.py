@@ -1,7 +1,8 @@
 """`pipeline chat`: a conversation in the terminal, or over pipes.
 
 with open_model(model or newest_release(store, config), system=system) as opened:
-    chat(opened, sampling=…, max_tokens=…, seed=…, stop=…)
+    settings = settings_of(opened, temperature=…, top_k=…, …, max_tokens=…, stop=…)
+    chat(opened, sampling=settings.sampling, max_tokens=settings.max_tokens, seed=…, stop=settings.stop)
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from pipeline import console
 from pipeline.errors import Interrupted, PipelineError, UsageError
 from stages.evaluation.conversation import SETTINGS, Conversation
 from stages.evaluation.entries import Entries, Typed
-from stages.evaluation.models.interface import Model
+from stages.evaluation.models.interface import Defaults, Model
 from stages.evaluation.spoken import printable
 from stages.tokens.sampling import Sampling
 
@@ -33,14 +35,51 @@ HELP = '''\
 /exit                    leave; so does Ctrl-D
 Ctrl-C                   stop an answer
 """                      begin and end a text of several lines'''
+USUAL = Defaults(0.2, 40, 1.0, 0.0, 1.0, 64, 256)  # where neither the options nor the model say
 COMMANDS = ("/help", "/?", "/reset", "/retry", "/system", "/set", "/save", "/exit", "/quit", "/bye")
 
 
-class _Terminal:
-    """Carries out what is typed in a conversation."""
+@dataclass(frozen=True)
+class Settings:
+    """How answers are drawn, how many tokens one has at most, and the texts before which it ends."""
 
-    def __init__(self, talk: Conversation, stdout: TextIO, say: Callable[[str], object]) -> None:
-        self._talk, self._stdout, self._say = talk, stdout, say
+    sampling: Sampling
+    max_tokens: int
+    stop: tuple[str, ...]
+
+
+def settings_of(
+    model: Model,
+    *,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    repeat_penalty: float | None = None,
+    max_tokens: int | None = None,
+    stop: Sequence[str] | None = None,
+) -> Settings:
+    """The options that are given; else what the model's Modelfile says, as Ollama asks it; else what is usual here.
+
+    Raises UsageError for options out of range.
+    """
+    given = Defaults(temperature, top_k, top_p, min_p, repeat_penalty, None, max_tokens, tuple(stop or ()))
+    chosen: dict[str, Any] = {}
+    for field in fields(Defaults):
+        told = [getattr(each, field.name) for each in (given, model.defaults, USUAL)]
+        chosen[field.name] = next((value for value in told if value not in (None, ())), ())
+    limit, ends = chosen.pop("num_predict"), chosen.pop("stop")
+    try:
+        return Settings(Sampling(**chosen), limit, ends)
+    except ValueError as error:
+        raise UsageError(str(error), hint="pipeline chat --help") from None
+
+
+class _Terminal:
+    """Carries out what is typed in a conversation; `kept` is the file that keeps it, if any."""
+
+    def __init__(self, talk: Conversation, stdout: TextIO, say: Callable[[str], object], kept: Path | None) -> None:
+        self._talk, self._stdout, self._say, self._kept = talk, stdout, say, kept
 
     def take(self, typed: Typed) -> bool:
         """Carry out one entry; False where it ends the chat. Raises PipelineError for what cannot be done."""
@@ -53,6 +92,8 @@ class _Terminal:
                 return False
             case "/help" | "/?":
                 self._say(HELP)
+                if self._kept:
+                    self._say(f"What you type is kept for the arrow keys of the next chat, in {self._kept}")
             case "/reset":
                 self._talk.reset()
                 self._say("the conversation is forgotten")
@@ -136,7 +177,6 @@ def chat(
     max_tokens: int,
     seed: int,
     stop: Sequence[str] = (),
-    system: str | None = None,
     stdin: TextIO | None = None,
     stdout: TextIO | None = None,
     say: Callable[[str], object] = console.say,
@@ -144,23 +184,21 @@ def chat(
     """Talk with a model until the input ends. Answers go to stdout, everything else through `say`.
 
     On a terminal lines can be edited, and called back from former chats; Ctrl-C stops an answer, errors do not end the
-    chat. From a pipe each line, or text between triple quotes, is a turn, and the first error is raised. `system`
-    takes the place of the model's system message. Raises UsageError for a model that does not chat.
+    chat. From a pipe each line, or text between triple quotes, is a turn, and the first error is raised. Raises
+    UsageError for a model that does not chat.
     """
     if not model.chats:
         raise UsageError(
             f"{model.name} was not taught to answer: it only goes on with texts",
             hint='pipeline sample "import machine"',
         )
-    if system is not None:
-        model.system = system
     out, typing = stdout or sys.stdout, stdin or sys.stdin or io.StringIO()  # a process may have no input
     for stream in (out, typing):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     talk = Conversation(model, sampling=sampling, max_tokens=max_tokens, seed=seed, stop=stop)
-    terminal = _Terminal(talk, out, say)
     with Entries(typing, out) as entries:
+        terminal = _Terminal(talk, out, say, entries.kept)
         if entries.interactive:
             say(f"{model.name} ({model.kind}); /help shows the commands, Ctrl-D ends")
         while True:

@@ -196,18 +196,6 @@ def follows(outcome: Outcome, pin: Pin, wanted: Iterable[tuple[float, int]], mar
         require(not bad, f"pin {pin} is not steadily {level} between {begin:.3f} s and {until}")
 
 
-def periodic(outcome: Outcome, pin: Pin, period: float, *, high: float | None = None, tolerance: float = 0.05) -> None:
-    """The output rises every `period`, to the end of the run, and stays high for `high` of it. Raises Wrong."""
-    rises = [edge.t for edge in edges(outcome, pin) if edge.value == 1]
-    regular(rises, period, tolerance=tolerance, until=end(outcome), what=f"pin {pin} rises")
-    if high is not None:
-        for pulse in high_times(outcome, pin):
-            require(
-                abs(pulse.length - high) <= max(tolerance * high, 2e-4),
-                f"pin {pin} is high for {pulse.length:.4f} s, not {high:.4f} s",
-            )
-
-
 def regular(instants: Sequence[float], period: float, *, tolerance: float = 0.05, until: float, what: str) -> None:
     """Instants one `period` apart, at least two, from about the first period on and until two before the run's end.
 

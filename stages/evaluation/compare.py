@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import console
 from pipeline.config import Config
-from pipeline.errors import UsageError
+from pipeline.errors import PipelineError, UsageError
 from pipeline.history import newest_trained
 from pipeline.store import Store, write_atomic
 from stages.evaluation.questions import EvaluateConfig, settings_of, why_not_executed
@@ -42,18 +42,27 @@ def compare(specs: Sequence[str], config: Config, store: Store, *, save: Path | 
     settings = settings_of(section, config.seed, inputs, execute=not why_not)
     records: list[Record] = []
     lines: list[Record] = []
+
+    def missing(name: str, error: PipelineError) -> None:
+        failed.append((name, error))
+        console.fail(f"{name}: {error}", error.hint)
+
+    failed: list[tuple[str, PipelineError]] = []
     for model, record, attempts in scored(
-        [partial(open_model, spec, artifacts=store.root) for spec in specs],
+        {spec: partial(open_model, spec, artifacts=store.root) for spec in specs},
         settings,
         training=Training(inputs["tokenize"]) if known else None,
         encoding=load_encoding(inputs["tokenizer"]) if known else None,
         say=console.say,
         progress=partial(console.progress, "evaluate"),
+        missing=missing if len(specs) > 1 else None,
     ):
         records.append(record)
         lines += [line(each, model.name, number % settings.samples) for number, each in enumerate(attempts)]
-    if save:
-        write_atomic(save, "".join(dumps(each, ensure_ascii=False) + "\n" for each in lines).encode())
+        if save:
+            write_atomic(save, "".join(dumps(each, ensure_ascii=False) + "\n" for each in lines).encode())
+    if failed and not records:
+        raise failed[0][1]
     return records
 
 
@@ -76,7 +85,7 @@ def suite(patterns: Sequence[str], *, references: bool, answers: Path | None, js
     if not tasks:
         raise UsageError(f"no task is named {' or '.join(patterns)}", hint="pipeline evaluate --list")
     if references:
-        return 1 if try_all([task.id for task in tasks]) else 0
+        return 1 if try_all(tasks) else 0
     if json:
         told = [
             {"task": t.id, "level": t.level, "prompt": t.prompt, "prefix": t.prefix, "given": t.given} for t in tasks
@@ -96,25 +105,33 @@ def trained(store: Store) -> dict[str, Path]:
         return {}
 
 
-def evaluated(store: Store) -> list[Record]:
-    """The scores of the newest evaluation of a release, then those of the file that answered in earlier versions."""
-    versions = store.versions("evaluate")[::-1]
+def evaluated(store: Store, like: Record | None = None) -> list[Record]:
+    """The scores of the newest evaluation of a release, then those of the file that answered in earlier versions.
+
+    Only evaluations that asked the same are told: with `like`, a score of another model, as many answers as it, run or
+    not as its; else what the newest one asked.
+    """
     found: list[Record] = []
-    for number, version in enumerate(versions):
+    asked = (like["asked"], like.get("pass") is not None) if like else None
+    left = EARLIER + 1
+    for version in reversed(store.versions("evaluate")):
         metrics = version.manifest["metrics"]
         if "models" not in metrics:  # made before the suite
             continue
-        if number == 0:
+        key = (metrics["tasks"] * metrics["samples"], metrics["executed"])
+        asked = asked or key
+        if key != asked or not left:
+            continue
+        label = version.name.partition("-")[0]
+        if left > EARLIER:
             found += metrics["models"]
         else:
-            label = version.name.partition("-")[0]
             found += [
                 {**each, "name": f"{label} {each['name']}"}
                 for each in metrics["models"]
                 if each["name"] == metrics["answered_by"]
             ]
-        if number == EARLIER:
-            break
+        left -= 1
     return found
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
+from pipeline.hardware import usable_cores
 from stages.corpus.rewrite.compiler import compiles as accepted
 
 # Strings and comments. Not by `tokenize`: what that makes of a foreign character differs between versions of Python.
@@ -15,6 +16,7 @@ _TOLD = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)  # rates ask for the same programs as verdicts
 def compiles(code: str) -> bool:
     """Whether mpy-cross accepts a program that says anything at all, written in ASCII but for strings and comments.
 
@@ -26,5 +28,5 @@ def compiles(code: str) -> bool:
 
 def compile_all(codes: Sequence[str]) -> list[bool]:
     """The same of many programs, a compiler process at a time on each core."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         return list(pool.map(compiles, codes))

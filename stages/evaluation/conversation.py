@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UsageError
-from stages.evaluation.models.interface import Answer, Chat, Model
+from stages.evaluation.models.interface import Answer, Chat, Model, TooLong
 from stages.evaluation.spoken import until_stop
 from stages.tokens.chat import Message, with_system
 from stages.tokens.sampling import Sampling
@@ -110,7 +110,7 @@ class Conversation:
                     answer = yield from self.model.stream(
                         prompt, sampling=self.sampling, max_tokens=count, seed=self._next_seed()
                     )
-                except UsageError:
+                except TooLong:
                     if not turns:
                         raise
                     dropped += 2

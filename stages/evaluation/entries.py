@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import Self, TextIO
 
 QUOTES = '"""'
 COMMAND = re.compile(r"(/[a-z?]+)(?:\s|$)")
@@ -28,35 +28,36 @@ class Typed:
 class Entries:
     """Reads entries from a terminal, with line editing where Python has readline, or from a pipe.
 
-    A context manager: it keeps what was typed for the next chat.
+    A context manager: it keeps what was typed for the next chat, in the file `kept`, if it can.
     """
 
     def __init__(self, stdin: TextIO, stdout: TextIO) -> None:
         self.interactive = stdin.isatty()
         self._stdin, self._stdout = stdin, stdout
         # input() edits lines only where both are the terminal
+        self.kept: Path | None = None
         self._edits = self.interactive and stdout.isatty() and stdin is sys.stdin and stdout is sys.stdout
 
-    def __enter__(self) -> Entries:
+    def __enter__(self) -> Self:
         if self._edits:
-            with contextlib.suppress(ImportError, OSError):
+            with contextlib.suppress(ImportError, OSError, RuntimeError):  # of readline, of a file, of a home
                 import readline
 
                 readline.set_history_length(KEPT)
-                readline.read_history_file(_history())
+                self.kept = _history()
+                readline.read_history_file(self.kept)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._edits:
-            with contextlib.suppress(ImportError, OSError):  # a read-only home is no reason to fail
+        if self.kept:
+            with contextlib.suppress(OSError):  # a read-only home is no reason to fail
                 import readline
 
-                path = _history()
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch(mode=0o600)
-                readline.write_history_file(path)
+                self.kept.parent.mkdir(parents=True, exist_ok=True)
+                self.kept.touch(mode=0o600)
+                readline.write_history_file(self.kept)
 
     def read(self) -> Typed | None:
         """The next entry; None at the end of the input. Raises KeyboardInterrupt at Ctrl-C."""

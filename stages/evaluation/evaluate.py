@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import UsageError
-from pipeline.stage import Context, Metrics, Stage
+from pipeline.errors import PipelineError, UsageError
+from pipeline.stage import Context, Metrics, Section, Stage
 from stages.evaluation.questions import EvaluateConfig, settings_of, why_not_executed
 from stages.release.modelfile import read_modelfile
 from stages.tokens.encoding import load_encoding
@@ -32,14 +33,19 @@ def run(context: Context) -> Metrics:
     settings = settings_of(config, context.seed, context.inputs, execute=not why_not)
     encoding, training = load_encoding(context.inputs["tokenizer"]), Training(context.inputs["tokenize"])
     files, taken = files_of(context.inputs["export"], config.files)
-    openers: list[Callable[[], Model]] = [
-        *(partial(GGUF, path, name=name) for name, path in files.items()),
-        *(partial(open_model, spec) for spec in config.models),
-    ]
+    store = context.inputs["export"].parents[1]
     records, lines, answers, shown = [], [], [], []
-    for model, record, attempts in scored(
-        openers, settings, training=training, encoding=encoding, say=context.say, progress=context.progress
-    ):
+    without = ["running programs"] if config.execute and why_not else []
+
+    def missing(name: str, error: PipelineError) -> None:
+        context.warn(f"{name} is not scored: {error}" + (f" ({error.hint})" if error.hint else ""))
+        without.append(name)
+
+    ask = partial(scored, settings=settings, training=training, encoding=encoding)
+    ask = partial(ask, say=context.say, progress=context.progress)
+    ours = {name: partial(GGUF, path, name=name) for name, path in files.items()}
+    others = {spec: partial(open_model, located(spec, context.base), artifacts=store) for spec in config.models}
+    for model, record, attempts in chain(ask(ours), ask(others, missing=missing)):
         records.append(record)
         lines += [line(each, model.name, number % settings.samples) for number, each in enumerate(attempts)]
         if len(records) <= len(files) and model.name == taken:
@@ -55,7 +61,7 @@ def run(context: Context) -> Metrics:
     return {
         "executed": not why_not,
         "why_not": why_not,
-        "without": ["running programs"] if config.execute and why_not else [],
+        "without": without,
         "tasks": len(settings.tasks),
         "samples": settings.samples,
         "temperature": config.temperature,
@@ -89,6 +95,22 @@ def files_of(release: Path, wanted: Sequence[str]) -> tuple[dict[str, Path], str
     }, taken
 
 
+def located(spec: str, base: Path) -> str:
+    """A model's name, as a path where it is one that lies there seen from the project's folder."""
+    path = base / Path(spec).expanduser()
+    return str(path) if path.exists() else spec
+
+
+def fingerprint(sections: Mapping[str, Section], base: Path) -> Any:
+    """Name, size and time of change of each other model that is a file or a folder; services are not asked."""
+    config = sections["evaluate"]
+    assert isinstance(config, EvaluateConfig)
+    places = [Path(located(spec, base)) for spec in config.models]
+    files = [file for place in places for file in (sorted(place.glob("*")) if place.is_dir() else [place])]
+    found = [(file, file.stat()) for file in files if file.is_file()]
+    return [[file.name, stat.st_size, stat.st_mtime_ns] for file, stat in found] or None
+
+
 def answers_of(model: Model, config: EvaluateConfig, seed: int) -> list[dict[str, Any]]:
     """What the model says to the prompts of the config; it goes on with them where it learnt no conversations."""
     from stages.evaluation.models.interface import Chat, Text
@@ -112,5 +134,6 @@ STAGE = Stage(
     run=run,
     sections={"evaluate": EvaluateConfig},
     needs=("clean", "export", "tokenize", "tokenizer"),
+    fingerprint=fingerprint,
     seeded=True,
 )

@@ -1,35 +1,63 @@
-"""Judge answers that were written anywhere: a file of JSON Lines, each {"task": id, "answer": text or code}."""
+"""What becomes of answers: programs judged, whoever wrote them, and files of answers that were written anywhere.
+
+A line of such a file is {"task": id, "answer": text or code}.
+"""
 
 from __future__ import annotations
 
 import difflib
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.hardware import usable_cores
 from stages.evaluation.answers import code_of
+from stages.evaluation.checks import Verdict
+from stages.evaluation.compiling import compile_all
 from stages.evaluation.sandbox import Limits
 from stages.evaluation.task import LEVELS, Task, judge_all
 from stages.evaluation.tasks import SUITE
 
 TOLD = 10  # errors in one message
-NO_CODE = "no code"
+NO_CODE = Verdict(False, "the answer holds no program", "no code")
+NOT_COMPILED = Verdict(False, "it does not compile", "does not compile")
 
 
 @dataclass(frozen=True)
 class Result:
-    """`kind` is Verdict's, or NO_CODE where the answer has none; `ended` is Outcome's, empty where nothing was run."""
+    """An answer's task and what Verdict says."""
 
     task: str
     level: int
     passed: bool
     reason: str
     kind: str
-    ended: str
+
+
+def judge_codes(
+    pairs: Sequence[tuple[Task, str]], *, limits: Limits | None = None, workers: int | None = None
+) -> Iterator[Verdict]:
+    """The verdict on each program, in their order, each as soon as it is known; equal ones of a task run once.
+
+    An answer without a program is given as an empty text. What `compiling.compiles` refuses is not run. `workers` are
+    by default as many as there are cores. Raises SandboxUnavailable.
+    """
+    codes = list(dict.fromkeys(code for _, code in pairs))
+    good = dict(zip(codes, compile_all(codes), strict=True))
+    runs = {(task.id, code): (task, code) for task, code in pairs if good[code]}
+    judged = judge_all(runs.values(), limits=limits, workers=workers or usable_cores())
+    known: dict[tuple[str, str], Verdict] = {}
+    for task, code in pairs:
+        if not good[code]:
+            yield NOT_COMPILED if code else NO_CODE
+            continue
+        key = (task.id, code)
+        if key not in known:  # they come in the order in which they were first asked for
+            known[key] = next(judged)[2]
+        yield known[key]
 
 
 def judge_file(
@@ -40,16 +68,10 @@ def judge_file(
     Raises UsageError for lines that are no answers and ids that are no tasks, SandboxUnavailable.
     """
     answers = [(task, code_of(text)) for task, text in read_answers(path)]
-    judged = iter(judge_all([pair for pair in answers if pair[1]], limits=limits, workers=usable_cores()))
     results = []
-    for task, code in answers:
-        if code:
-            _, outcome, verdict = next(judged)
-            result = Result(task.id, task.level, verdict.passed, verdict.reason, verdict.kind, outcome.ended)
-        else:
-            result = Result(task.id, task.level, False, "the answer has no code", NO_CODE, "")
-        results.append(result)
-        say(f"{'passed' if result.passed else 'failed'}  {result.task:<28} {result.reason}".rstrip())
+    for (task, _), verdict in zip(answers, judge_codes(answers, limits=limits), strict=True):
+        results.append(Result(task.id, task.level, verdict.passed, verdict.reason, verdict.kind))
+        say(f"{'passed' if verdict.passed else 'failed'}  {task.id:<28} {verdict.reason}".rstrip())
     for line in summary(results):
         say(line)
     return results

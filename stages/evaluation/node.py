@@ -63,24 +63,6 @@ def find_node() -> tuple[Path, tuple[int, ...]]:
     return Path(found), version
 
 
-def examined(cache: Path | None = None) -> dict[str, str]:
-    """What `pipeline doctor` tells: whether generated programs can be run here, and what works where they cannot."""
-    without = "without it, programs of the model are compiled but not run; all else works"
-    found = {"what": "programs on the simulated board", "state": "ok", "found": "", "advice": ""}
-    try:
-        node, version = find_node()
-    except SandboxUnavailable as missing:
-        return found | {"state": "warn", "found": str(missing), "advice": f"{missing.hint}; {without}"}
-    here = f"Node {'.'.join(map(str, version))} at {node}"
-    if is_cached(cache):
-        return found | {"found": f"{here}, interpreter fetched"}
-    if shutil.which("npm"):
-        return found | {"found": f"{here}, interpreter fetched with npm when it is first needed"}
-    folder = _folder(cache or cache_folder())
-    advice = f"install npm, or {_elsewhere(folder)}; {without}"
-    return found | {"state": "warn", "found": f"{here}, but no npm to fetch the interpreter with", "advice": advice}
-
-
 def cache_folder() -> Path:
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "pipeline" / "node"
@@ -118,7 +100,7 @@ def _fetch(folder: Path) -> None:
     if npm is None:
         raise SandboxUnavailable(
             "the MicroPython interpreter is fetched with npm on first use, and there is no `npm` on the PATH",
-            hint=f"install npm, or {_elsewhere(folder)}",
+            hint=f"install npm, or {elsewhere(folder.parent)}",
         )
     why = ""
     try:
@@ -148,11 +130,13 @@ def _fetch(folder: Path) -> None:
     if why:
         raise SandboxUnavailable(
             f"the MicroPython interpreter could not be fetched: {why}",
-            hint=f"go online and run the command again, or {_elsewhere(folder)}",
+            hint=f"go online and run the command again, or {elsewhere(folder.parent)}",
         )
 
 
-def _elsewhere(folder: Path) -> str:
+def elsewhere(cache: Path | None = None) -> str:
+    """How to fetch the interpreter with another machine's network."""
+    folder = _folder(cache or cache_folder())
     return (
         f"copy package.json and package-lock.json from {INTERPRETER} to a machine that has npm and a network, "
         f"run `{COMMAND}` beside them and bring that folder here as {folder}"

@@ -61,11 +61,6 @@ class EvaluateConfig(Section):
     def sampling(self) -> Sampling:
         return Sampling(self.temperature, self.top_k, self.top_p, self.min_p, self.repeat_penalty)
 
-    @property
-    def samples_each(self) -> int:
-        """Answers to each task: where they are run enough for pass@10, else one."""
-        return self.samples if self.samples != "auto" else ENOUGH if self.execute else 1
-
 
 def selected(patterns: Sequence[str]) -> list[Task]:
     """The tasks of the suite whose ids match one of the patterns."""
@@ -92,7 +87,7 @@ def settings_of(config: EvaluateConfig, seed: int, inputs: Mapping[str, Path], *
     whole = {"clean", "tokenize"} <= inputs.keys()
     return Settings(
         tasks=selected(config.tasks),
-        samples=config.samples_each,
+        samples=config.samples if config.samples != "auto" else ENOUGH if execute else 1,
         sampling=config.sampling,
         max_tokens=config.max_tokens,
         seed=seed,
@@ -104,12 +99,13 @@ def settings_of(config: EvaluateConfig, seed: int, inputs: Mapping[str, Path], *
 
 def why_not_executed(config: EvaluateConfig) -> str:
     """Why programs are not run; empty where they are."""
-    from stages.evaluation.node import SandboxUnavailable, find_interpreter
+    from stages.evaluation.node import SandboxUnavailable
+    from stages.evaluation.ready import check_sandbox
 
     if not config.execute:
         return "evaluate.execute is false"
     try:
-        find_interpreter()
+        check_sandbox()
     except SandboxUnavailable as missing:
         return f"{missing} ({missing.hint})" if missing.hint else str(missing)
     return ""

@@ -159,7 +159,7 @@ def run_programs(
 def confined(interpreter: Interpreter, limits: Limits) -> list[str]:
     """Node's command line for a process that may read our own files and do nothing else to the machine."""
     return [
-        *_without_network(),
+        *without_network(),
         str(interpreter.node),
         interpreter.permission,
         *(f"--allow-fs-read={path}" for path in (INTERPRETER, STAND_INS, interpreter.wasm)),
@@ -173,7 +173,7 @@ def confined(interpreter: Interpreter, limits: Limits) -> list[str]:
 
 
 @cache
-def _without_network() -> tuple[str, ...]:
+def without_network() -> tuple[str, ...]:
     """The words before a command that take the network from it; none where the system does not offer that."""
     found = shutil.which("unshare") if sys.platform == "linux" else None
     if found is None:
@@ -262,16 +262,22 @@ class _Worker:
         options = {"memory_bytes": self.limits.memory_mb << 20, "file_bytes": self.limits.file_bytes}
         arguments = [str(node.wasm), str(STAND_INS), json.dumps(options)]
         command = [*confined(node, self.limits), str(INTERPRETER / "worker.mjs"), *arguments]
-        self.folder = tempfile.TemporaryDirectory(prefix="pipeline-sandbox-")
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=self.folder.name,
-            env={"SYSTEMROOT": os.environ["SYSTEMROOT"]} if "SYSTEMROOT" in os.environ else {},
-            start_new_session=os.name == "posix",
-        )
+        try:
+            self.folder = tempfile.TemporaryDirectory(prefix="pipeline-sandbox-")
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd=self.folder.name,
+                env={"SYSTEMROOT": os.environ["SYSTEMROOT"]} if "SYSTEMROOT" in os.environ else {},
+                start_new_session=os.name == "posix",
+            )
+        except OSError as error:
+            self.stop()
+            raise SandboxUnavailable(
+                f"no process can be started for programs: {error}", hint=f"see why with: {shlex.join(command)}"
+            ) from None
         _restrict(self.process.pid, 60)
         self.lines = queue.Queue()
         self.served = 0

@@ -6,20 +6,21 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipeline.hardware import usable_cores
+from pipeline.errors import Interrupted, PipelineError
 from pipeline.stage import ProgressBar
 from stages.evaluation.answers import code_of, completed
 from stages.evaluation.api import Uses, uses
-from stages.evaluation.checks import Verdict
 from stages.evaluation.compiling import compile_all
-from stages.evaluation.estimate import Interval, mean_with_interval, pass_at_k, share
+from stages.evaluation.estimate import Interval, mean_with_interval, pass_at_k
+from stages.evaluation.judging import judge_codes
 from stages.evaluation.models.interface import Answer, Chat, Model, Prompt, Text
-from stages.evaluation.task import Task, judge_all
+from stages.evaluation.task import Task
+from stages.tokens.encoding import UnknownCharacters
 from stages.tokens.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -70,20 +71,31 @@ class Silent:
 
 
 def scored(
-    openers: Iterable[Callable[[], Model]],
+    openers: Mapping[str, Callable[[], Model]],
     settings: Settings,
     *,
     training: Training | None,
     encoding: Encoding | None,
     say: Callable[[str], None],
     progress: Progress,
+    missing: Callable[[str, PipelineError], None] | None = None,
 ) -> Iterator[tuple[Model, Record, list[Attempt]]]:
-    """Score one model after the other; each is open until the next is asked for."""
-    for opener in openers:
-        with opener() as model:
-            record, attempts = score(model, settings, training=training, encoding=encoding, progress=progress)
-            say(summary(record))
-            yield model, record, attempts
+    """Score one model after the other; each is open until the next is asked for.
+
+    Where one cannot be had or breaks off, `missing` hears of it by name and the next is scored; without it that raises.
+    """
+    for name, opener in openers.items():
+        try:
+            with opener() as model:
+                record, attempts = score(model, settings, training=training, encoding=encoding, progress=progress)
+                say(summary(record))
+                yield model, record, attempts
+        except Interrupted:
+            raise
+        except PipelineError as error:
+            if missing is None:
+                raise
+            missing(name, error)
 
 
 def score(
@@ -96,8 +108,8 @@ def score(
 ) -> tuple[Record, list[Attempt]]:
     """The model's figures for the manifest, and its attempts in the order of tasks and samples.
 
-    With `training` and the `encoding` of its tokens the programs are looked for in the training text. Raises
-    SandboxUnavailable where programs cannot be run.
+    With `training` and the `encoding` of its tokens the programs are looked for in the training text. Raises what the
+    model's `write` does, and SandboxUnavailable where programs cannot be run.
     """
     tasks = [task for task in settings.tasks for _ in range(settings.samples)]
     prompts = [prompt_of(task, chats=model.chats) for task in tasks]
@@ -114,13 +126,13 @@ def score(
             seeds=[settings.seed + sample for _ in settings.tasks for sample in range(settings.samples)],
             advance=partial(bar.advance, note=model.name),
         )
-    seconds = time.monotonic() - began
+    seconds = max(time.monotonic() - began, 1e-3)
     attempts = compiled([read(*each) for each in zip(tasks, answers, prompts, strict=True)])
     if settings.execute:
         attempts = judged(attempts, progress)
     record |= {
         "tokens": sum(answer.tokens for answer in answers),
-        "tokens_per_second": round(sum(answer.tokens for answer in answers) / seconds, 1),
+        "tokens_per_second": round(written(answers, settings) / seconds, 1),
         **figures(attempts, settings),
         "levels": {
             str(level): {"tasks": len({each.task.id for each in found}), **figures(found, settings, brief=True)}
@@ -132,13 +144,19 @@ def score(
     return record, attempts
 
 
+def written(answers: Sequence[Answer], settings: Settings) -> int:
+    """How many tokens took time: at temperature 0 the samples of a task are one text, which is written once."""
+    step = settings.samples if settings.sampling.temperature == 0 else 1
+    return sum(answer.tokens for answer in answers[::step])
+
+
 def prompt_of(task: Task, *, chats: bool) -> Prompt:
     """The task as a question; for a model that only goes on with texts, as a program that begins with it."""
     return Chat(({"role": "user", "content": task.prompt},)) if chats else Text(f'"""{task.prompt}"""\n\n{task.prefix}')
 
 
 def read(task: Task, answer: Answer, prompt: Prompt) -> Attempt:
-    code = code_of(answer.text) if isinstance(prompt, Chat) else completed(task.prefix, answer.text)
+    code = code_of(answer.text) if isinstance(prompt, Chat) else completed(task.prefix, answer.text, ended=answer.ended)
     return Attempt(task, answer, code, False, Uses())
 
 
@@ -156,25 +174,22 @@ def compiled(attempts: Sequence[Attempt]) -> list[Attempt]:
 
 
 def judged(attempts: Sequence[Attempt], progress: Progress | None = None) -> list[Attempt]:
-    """The attempts after their programs ran; equal programs for one task run once."""
-    tasks = {each.task.id: each.task for each in attempts}
-    pairs = list(dict.fromkeys((each.task.id, each.code) for each in attempts if each.compiled))
-    verdicts: dict[tuple[str, str], Verdict] = {}
-    with progress(len(pairs), "programs") if progress else nullcontext(Silent()) as bar:
-        results = judge_all(((tasks[id], code) for id, code in pairs), workers=usable_cores())
-        for pair, (_, _, verdict) in zip(pairs, results, strict=True):
-            verdicts[pair] = verdict
-            bar.advance()
+    """The attempts after their programs ran."""
     found = []
-    for each in attempts:
-        verdict = verdicts.get((each.task.id, each.code), Verdict(False, "", each.outcome))
-        found.append(replace(each, passed=verdict.passed, outcome=verdict.kind, reason=verdict.reason))
+    with progress(len(attempts), "programs") if progress else nullcontext(Silent()) as bar:
+        verdicts = judge_codes([(each.task, each.code) for each in attempts])
+        for each, verdict in zip(attempts, verdicts, strict=True):
+            found.append(replace(each, passed=verdict.passed, outcome=verdict.kind, reason=verdict.reason))
+            bar.advance()
     return found
 
 
 def learnt_by_heart(programs: Sequence[str], training: Training, encoding: Encoding) -> Record | None:
     """Of the programs' windows of 50 tokens the share that stands in the training text, and the longest match."""
-    ids = [encoding.encode(program) for program in dict.fromkeys(programs)]
+    ids = []
+    for program in dict.fromkeys(programs):
+        with suppress(UnknownCharacters):  # what the tokenizer cannot say was never learnt with it
+            ids.append(encoding.encode(program))
     if not ids:
         return None
     found = training.overlaps(ids)
@@ -215,7 +230,8 @@ def figures(attempts: Sequence[Attempt], settings: Settings, *, brief: bool = Fa
     if not brief:
         unknown = Counter(name for each in attempts for name in each.uses.unknown)
         known = sum(each.uses.known for each in attempts)
-        found["unknown_api"] = told(share(unknown.total(), known + unknown.total())) | {
+        found["unknown_api"] = {
+            "value": round(unknown.total() / max(known + unknown.total(), 1), 4),
             "uses": known + unknown.total(),
             "names": [list(pair) for pair in sorted(unknown.items(), key=lambda pair: (-pair[1], pair[0]))[:NAMES]],
         }

@@ -7,8 +7,9 @@ from collections.abc import Generator, Sequence
 
 from stages.evaluation.models.interface import Answer
 
-# C0 but tab and line end, DEL, and C1, which some terminals take for the start of a command as they do ESC
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# C0 but tab and line end, DEL, and C1, which some terminals take for the start of a command as they do ESC; and what
+# turns the direction of writing, so that code reads otherwise than it runs (Boucher & Anderson 2021, arXiv:2111.00169)
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def printable(text: str) -> str:

@@ -11,7 +11,7 @@ from stages.evaluation.wiring import Setup
 
 LEVELS = {
     1: "pure Python",
-    2: "GPIO and PWM",
+    2: "pins and PWM",
     3: "ADC, I2C, SPI, UART",
     4: "timers, interrupts, asyncio",
     5: "small programs",
@@ -64,9 +64,7 @@ class Task:
     def _judge(self, outcome: Outcome) -> Verdict:
         if outcome.raised is not None:
             where = "" if outcome.raised.line is None else f" (line {outcome.raised.line - self.given.count(chr(10))})"
-            compiled = outcome.raised.type not in ("SyntaxError", "IndentationError")
-            kind = outcome.ended if compiled else "does not compile"
-            return Verdict(False, f"{outcome.raised.message[:200]}{where}", kind)
+            return Verdict(False, f"{outcome.raised.message[:200]}{where}", outcome.ended)
         ends = self.ends or (BY_ITSELF if self.calls else FOR_EVER)
         if outcome.ended not in ends:
             return _ended_wrongly(outcome)

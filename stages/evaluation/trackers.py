@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import UsageError
 
@@ -18,7 +17,9 @@ def points(metrics: Path) -> Iterator[Point]:
     Raises UsageError where the file cannot be read.
     """
     try:
-        for text in metrics.read_text(encoding="utf-8").splitlines():
+        for text in metrics.read_text(encoding="utf-8").split("\n"):  # a text may have other signs of a line's end
+            if not text:
+                continue
             line = json.loads(text)
             about = "/".join(line.pop(name) for name in ("stage", "model") if name in line)
             step = line.pop("step", None)
@@ -43,10 +44,11 @@ def to_tensorboard(metrics: Path, folder: Path) -> None:
         raise UsageError(f"TensorBoard's files cannot be written to {folder}: {error}") from error
 
 
-def to_wandb(metrics: Path, project: str, name: str, config: Mapping[str, Any]) -> None:
-    """Send a run; its summary has the scores. Raises UsageError without wandb, and where it refuses.
+def to_wandb(metrics: Path, project: str) -> None:
+    """Send a run, named as the folder of its report; its summary has the scores.
 
-    Each stage counts its own steps. With WANDB_MODE=offline nothing is sent before `wandb sync`.
+    Each stage counts its own steps. With WANDB_MODE=offline nothing is sent before `wandb sync`. Raises UsageError
+    without wandb, and where it refuses.
     """
     try:
         import wandb
@@ -55,7 +57,7 @@ def to_wandb(metrics: Path, project: str, name: str, config: Mapping[str, Any]) 
     told = [*points(metrics)]
     try:
         settings = wandb.Settings(console="off", disable_git=True, save_code=False)
-        with wandb.init(project=project, name=name, config=dict(config), settings=settings) as run:
+        with wandb.init(project=project, name=metrics.resolve().parent.name, settings=settings) as run:
             for about in {about for about, step, _ in told if step is not None}:
                 run.define_metric(f"{about}/*", step_metric=f"{about}/step")
             for about, step, numbers in told:

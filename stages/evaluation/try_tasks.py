@@ -12,14 +12,8 @@ from stages.evaluation.task import Task, judge_all
 from stages.evaluation.tasks import SUITE
 
 
-def try_all(names: Sequence[str] = (), *, say: Callable[[str], None] = print) -> int:
-    """How many references fail and wrong solutions pass; `names` select tasks by a part of their id.
-
-    Raises UsageError where no task is selected, SandboxUnavailable.
-    """
-    tasks = [task for task in SUITE if not names or any(name in task.id for name in names)]
-    if not tasks:
-        raise UsageError(f"no task has {' or '.join(names)} in its id", hint="ids are such as pins/lighthouse")
+def try_all(tasks: Sequence[Task], *, say: Callable[[str], None] = print) -> int:
+    """How many references of the tasks fail and wrong solutions pass; raises SandboxUnavailable."""
     answers: list[tuple[Task, str]] = [(task, text) for task in tasks for text in (task.reference, task.wrong)]
     start = time.monotonic()
     surprises = 0
@@ -36,8 +30,16 @@ def try_all(names: Sequence[str] = (), *, say: Callable[[str], None] = print) ->
     return surprises
 
 
+def main(parts: Sequence[str]) -> int:
+    """Try the tasks that have one of the parts in their id, or all; the exit status. Raises UsageError for none."""
+    tasks = [task for task in SUITE if not parts or any(part in task.id for part in parts)]
+    if not tasks:
+        raise UsageError(f"no task has {' or '.join(parts)} in its id", hint="ids are such as pins/lighthouse")
+    return 1 if try_all(tasks) else 0
+
+
 if __name__ == "__main__":
     try:
-        sys.exit(1 if try_all(sys.argv[1:]) else 0)
+        sys.exit(main(sys.argv[1:]))
     except PipelineError as error:
         sys.exit(f"{error}\nhint: {error.hint}")

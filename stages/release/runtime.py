@@ -24,7 +24,7 @@ from stages.tokens.sampling import Generated, Sampling, choose
 BATCH = 512  # tokens per call of llama_decode, fewer where so many rows of logits take more than
 ROOM = 1 << 23  # numbers
 SEQUENCES = 64  # per call; llama.cpp allows 256
-ROWS = 32  # texts written at once; twice as many are no quicker
+ROWS = 32  # texts written at once
 CACHE = 1 << 30  # bytes that they may take at once
 
 
@@ -82,7 +82,7 @@ class Runtime:
 
         It computes with the weights as they are in the file, and writes with a float32 cache; `as_served` like
         llama.cpp's server and Ollama by themselves: weights packed for the processor, a float16 cache and fused
-        attention, so that quantised models write the same texts as there.
+        attention, so that a quantised model's likeliest tokens are those that people get there.
 
         Raises ReleaseError, with llama.cpp's reason, for a file that it refuses, ValueError for a context
         longer than the model was trained with, RuntimeUnavailable without a usable wheel.
@@ -227,7 +227,7 @@ class Runtime:
     def _generate(
         self, ids: list[int], count: int, sampling: Sampling, random: np.random.Generator
     ) -> Generator[int, None, bool]:
-        with self._decoder(self.context_length) as decoder:
+        with self._decoder(len(ids) + count) as decoder:
             read = 0
             for _ in range(count):
                 while read < len(ids):

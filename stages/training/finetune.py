@@ -34,7 +34,8 @@ def run(context: Context) -> Metrics:
     from stages.training.model import SHAPE, WEIGHTS, load_model
 
     config = context.section(FinetuneConfig)
-    sequences = config.sequences_per_step(read_meta(context.inputs["tokenize"]).context_length)
+    meta = read_meta(context.inputs["tokenize"])
+    sequences = config.sequences_per_step(meta.context_length)
     batches = PairBatches(context.inputs["tokenize"], seed=context.seed, sequences_per_step=sequences)
     if not batches.train or not config.max_steps:
         context.say("no instruction pairs: the pretrained model is passed on" if config.max_steps else "max_steps is 0")
@@ -47,8 +48,14 @@ def run(context: Context) -> Metrics:
     context.say(f"{len(batches.train)} conversations, {epochs:.1f} epochs")
     speak = None
     if config.sample_prompts:
-        folder, tokens = context.inputs["tokenizer"], config.sample_tokens
-        speak = speaker(folder, config.sample_prompts, chat=True, max_tokens=tokens, seed=context.seed)
+        speak = speaker(
+            context.inputs["tokenizer"],
+            config.sample_prompts,
+            chat=True,
+            max_tokens=config.sample_tokens,
+            seed=context.seed,
+            system=meta.system,
+        )
     metrics = loop.train(context, model, batches, config, speak=speak)
     measured = "validation loss" if batches.val else "no conversation is held back; training loss"
     context.say(f"{measured} {metrics['val_loss']:.3f} on the answers, perplexity {metrics['perplexity']:.2f}")

@@ -331,6 +331,7 @@ class Trainer:
             record["bits_per_byte"] = self.val_loss / math.log(2) / self.bytes_per_token
 
     def _keep(self, loss: float) -> None:
+        """Leave these weights; `best_loss` and `best_step` tell of them, also where they are the last, not the best."""
         self.state.best_loss, self.state.best_step = loss, self.state.step
         kept = self.group.whole(held(self.network))
         self._only_first(save_model, self.context.out, self.network, kept)

@@ -98,7 +98,10 @@ class Records:
 
 
 def thinned(items: Sequence[ItemT], most: int) -> list[ItemT]:
-    """At most so many of the items, spread evenly, the first and the last among them."""
+    """At most so many of the items, spread evenly, the first and the last among them.
+
+    A run has only few of them: of 9 samples, 8 are kept, where every second (as the page thins its lines) would be 5.
+    """
     if len(items) <= most:
         return [*items]
     return [items[place] for place in np.linspace(0, len(items) - 1, most).round().astype(int)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
+from stages.tokens.chat import with_system
 from stages.tokens.sampling import Generated, Sampling, choose
 
 if TYPE_CHECKING:
@@ -143,96 +144,23 @@ def _numbers(logits: Tensor) -> NDArray[np.float32]:
     return found
 
 
-def load_trained(folders: Mapping[str, Path], stage: str = "") -> tuple[Encoding, Network]:
-    """Tokenizer and weights of a run, `folders` being its artifacts by stage.
-
-    Raises UsageError where the run has no weights of that stage; without one, those of the last stage are taken.
-    """
-    trained = [name for name in ("finetune", "pretrain") if name in folders and stage in ("", name)]
-    if not trained or "tokenizer" not in folders:
-        raise UsageError(
-            f"the newest trained run has no {stage or 'trained'} weights; --stage is pretrain or finetune",
-            hint="pipeline log",
-        )
-    from stages.tokens.encoding import load_encoding
-    from stages.training.model import load_model
-
-    return load_encoding(folders["tokenizer"]), load_model(folders[trained[0]])
-
-
-def stream_text(
-    encoding: Encoding, model: Network, prompt: str = "", *, chat: bool, max_tokens: int, sampling: Sampling, seed: int
-) -> Iterator[str]:
-    """Yield the text as it comes, the prompt first unless it is a chat; without a prompt a text from its start.
-
-    Raises UsageError for a prompt that the tokenizer cannot say.
-    """
-    ids = prompt_ids(encoding, prompt, chat=chat)
-    if prompt and not chat:
-        yield prompt
-    waiting: list[int] = []
-    for token in generate(model, ids, max_tokens=max_tokens, sampling=sampling, stop=encoding.stops, seed=seed):
-        waiting.append(token)
-        text = encoding.decode(waiting)
-        if not text.endswith("\ufffd"):  # the bytes of one character can be several tokens
-            yield text
-            waiting = []
-
-
-def stream_samples(
-    encoding: Encoding,
-    model: Network,
-    prompt: str = "",
-    *,
-    samples: int,
-    chat: bool,
-    max_tokens: int,
-    sampling: Sampling,
-    seed: int,
-) -> Iterator[str]:
-    """Yield several texts, each ended by a line end and drawn with a seed of its own: `seed`, `seed` + 1, …
-
-    Where a text has several lines, a line `---` parts it from the next.
-    """
-    for number in range(samples):
-        long = False
-        for text in stream_text(
-            encoding, model, prompt, chat=chat, max_tokens=max_tokens, sampling=sampling, seed=seed + number
-        ):
-            long = long or "\n" in text
-            yield text
-        yield "\n---\n" if long and number + 1 < samples else "\n"
-
-
-def prompt_ids(encoding: Encoding, prompt: str, *, chat: bool) -> list[int]:
-    """The ids that a text or an answer goes on from."""
-    from stages.tokens.encoding import UnknownCharacters
-
-    if chat and not encoding.chats:
-        raise UsageError("this tokenizer has no chat format", hint="pipeline sample  without --chat")
-    try:
-        if chat:
-            return encoding.encode_chat([{"role": "user", "content": prompt}], prompt=True)[0]
-        return [encoding.bos_id, *encoding.encode(prompt)]
-    except UnknownCharacters as error:
-        raise UsageError(str(error), hint="start with other characters, or with none") from error
-
-
 def speaker(
-    folder: Path, prompts: Sequence[str], *, chat: bool, max_tokens: int, seed: int
+    folder: Path, prompts: Sequence[str], *, chat: bool, max_tokens: int, seed: int, system: str = ""
 ) -> Callable[[Network], list[dict[str, str]]]:
-    """A function that lets a network go on from each prompt, or answer it, always drawing the same random numbers.
+    """A function that lets a network go on from each prompt, always drawing the same random numbers.
 
-    Raises UsageError for a prompt that the tokenizer cannot say.
+    Under `chat` it answers each, after the message `system` if there is one. `folder` has the tokenizer. Raises
+    UsageError for a prompt that it cannot say.
     """
-    from stages.tokens.encoding import load_encoding
+    from stages.tokens.encoding import UnknownCharacters, load_encoding
 
     encoding = load_encoding(folder)
-    for prompt in prompts:
-        prompt_ids(encoding, prompt, chat=chat)
+    try:
+        asked = [_prompt_ids(encoding, prompt, chat=chat, system=system) for prompt in prompts]
+    except UnknownCharacters as error:
+        raise UsageError(str(error), hint="other characters in sample_prompts, or none") from error
 
     def speak(network: Network) -> list[dict[str, str]]:
-        asked = [prompt_ids(encoding, prompt, chat=chat) for prompt in prompts]
         written = generate_batch(
             network,
             asked,
@@ -249,3 +177,10 @@ def speaker(
         ]
 
     return speak
+
+
+def _prompt_ids(encoding: Encoding, prompt: str, *, chat: bool, system: str) -> list[int]:
+    """The ids that a text or an answer goes on from."""
+    if chat:
+        return encoding.encode_chat(with_system([{"role": "user", "content": prompt}], system), prompt=True)[0]
+    return [encoding.bos_id, *encoding.encode(prompt)]

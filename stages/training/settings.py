@@ -19,7 +19,8 @@ OptimizerName = Literal["muon", "adamw", "adamw-8bit", "adafactor"]
 class TrainingConfig(Section):
     """`batch_size` counts the sequences of a micro-step; `auto` fits it to the memory and keeps `tokens_per_step`.
 
-    `keep` says which weights are left at the end: those of the best validation loss, or the last.
+    `keep` says which weights are left at the end: those of the best validation loss, or the last. It is that of a step;
+    under `ema` the better of its weights and their average.
     The defaults were chosen by experiment: docs/decisions.md.
     """
 

@@ -1,5 +1,5 @@
 // Runs programs for sandbox.py: one request per line on stdin, one answer per line on stdout.
-// node worker.mjs INTERPRETER.wasm STAND_INS
+// node worker.mjs INTERPRETER.wasm STAND_INS OPTIONS, where OPTIONS are {"memory_bytes": …, "file_bytes": …}
 
 import fs from "node:fs";
 import { createInterface } from "node:readline";

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.errors import UsageError
 from stages.evaluation.models.beside import read_beside
-from stages.evaluation.models.interface import Chat, Gap, Prompt
+from stages.evaluation.models.interface import Chat, Defaults, Gap, Prompt
 from stages.evaluation.models.template import GAP_MARKERS, chat_ids
 from stages.evaluation.models.tokens import LONGEST, TokenModel, torch_losses, whole_characters
 from stages.tokens.chat import Message, with_system
@@ -64,6 +64,7 @@ class HuggingFace(TokenModel):
         self.context_length = min(LONGEST, int(getattr(sizes, "max_position_embeddings", None) or LONGEST))
         beside = read_beside(named.parent) if named.name == "huggingface" else None
         self.system = system if system is not None else beside.system if beside else ""
+        self.defaults = beside.defaults if beside else Defaults()
         self.chats = bool(tokenizer.chat_template) and (beside is None or beside.chats)
         self._gap = self._markers()
         self.fills = bool(self._gap) and (beside is None or beside.fills)

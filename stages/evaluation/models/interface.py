@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Self
 
+from pipeline.errors import UsageError
 from stages.tokens.chat import Message
 from stages.tokens.sampling import Sampling
 
@@ -54,13 +56,35 @@ class Likelihood:
     bytes: int
 
 
+@dataclass(frozen=True)
+class Defaults:
+    """How a model is to be asked where nobody says otherwise, by Ollama's names; None, and no `stop`, is not told."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    repeat_last_n: int | None = None
+    num_predict: int | None = None  # tokens of an answer
+    stop: tuple[str, ...] = ()
+
+
+class TooLong(UsageError):
+    """A prompt that does not fit the model's context."""
+
+
 class Model(ABC):
     """A model that is loaded or reached; a context manager that lets go of it.
 
     `name` is for tables, `kind` one of gguf, checkpoint, huggingface, ollama and openai, `source` the path or address.
     `size` is that of its weights in bytes, None where it is not told, and `context_length` in tokens likewise.
     `chats` and `fills` say which prompts it takes besides texts. `system` leads conversations that have no system
-    message. Wherever it writes, the same seed, settings and prompt give the same text.
+    message; `defaults` are its Modelfile's settings, which whoever asks may take or leave.
+
+    On the same machine, in the same batch of prompts, the same seeds and settings give the same texts. Elsewhere, or
+    beside other prompts, sums are rounded in another order, which can turn a close decision. Services do as they can:
+    most take a seed, few promise what it gives.
     """
 
     name: str
@@ -71,12 +95,14 @@ class Model(ABC):
     chats: bool = True
     fills: bool = False
     system: str = ""
+    defaults: Defaults = Defaults()
 
     @abstractmethod
     def stream(self, prompt: Prompt, *, sampling: Sampling, max_tokens: int, seed: int) -> Generator[str, None, Answer]:
         """Write after one prompt, yielding whole characters as they come; returns the whole.
 
-        Raises UsageError for a prompt that the model does not take or that does not fit its context.
+        Raises UsageError for a prompt or settings that the model does not take, TooLong for a prompt that does not
+        fit its context, and ServiceError where a service fails.
         """
 
     @abstractmethod
@@ -91,7 +117,8 @@ class Model(ABC):
     ) -> list[Answer]:
         """Write after each prompt, many at once, each with a seed of its own; `advance` hears of answers as they end.
 
-        A prompt that does not fit the context gets an empty answer that did not end.
+        A prompt that does not fit the context gets an empty answer that did not end. Raises UsageError for a prompt or
+        settings that the model does not take, and ServiceError where a service fails; other answers are lost then.
         """
 
     def likelihood(self, texts: Sequence[str], window: int) -> Iterator[Likelihood | None]:
@@ -104,7 +131,7 @@ class Model(ABC):
     def close(self) -> None:  # noqa: B027 - most have nothing to let go of
         """Let go of memory and connections; a second call does nothing."""
 
-    def __enter__(self) -> Model:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

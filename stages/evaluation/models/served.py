@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -12,7 +13,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from pipeline.errors import UsageError
-from stages.evaluation.models.interface import Answer, Chat, Gap, Model, Prompt
+from stages.evaluation.models.beside import defaults_of
+from stages.evaluation.models.interface import Answer, Chat, Gap, Model, Prompt, TooLong
 from stages.evaluation.models.service import Service, ServiceError
 from stages.evaluation.models.tokens import LONGEST, refuse
 from stages.release.ollama import ollama_url
@@ -23,7 +25,13 @@ TOGETHER = 4  # requests at once
 TRIES, PATIENCE = 4, 60.0  # of a request; seconds between two
 REPEATS = 30  # of a token, after which Ollama breaks off without a word
 SEEDS = 1 << 31
-EXTRAS = ("top_k", "min_p", "repeat_penalty", "repetition_penalty", "repeat_last_n")  # that not all services take
+PENALTIES = ("repeat_penalty", "repetition_penalty")  # of llama.cpp, of vLLM
+EXTRAS = ("top_k", "min_p", *PENALTIES, "repeat_last_n")  # that not all services take
+MAY_HELP = {
+    "temperature": "temperature 1", "top_p": "top_p 1", "top_k": "top_k 0", "min_p": "min_p 0",
+    "repeat_penalty": "repeat_penalty 1", "repetition_penalty": "repeat_penalty 1", "repeat_last_n": "repeat_penalty 1",
+    "seed": "", "stream_options": "",
+}  # fmt: skip
 
 
 def open_served(kind: str, named: str, *, system: str | None) -> Model:
@@ -65,7 +73,7 @@ class ServedModel(Model):
             return (yield from self._tried(prompt, sampling, max_tokens, seed, over=False))
         except ServiceError as error:
             if error.too_long:
-                raise UsageError(f"a prompt does not fit {self.name}'s context: {error}") from None
+                raise TooLong(f"a prompt does not fit {self.name}'s context: {error}") from None
             raise
 
     def write(
@@ -145,7 +153,8 @@ class Ollama(ServedModel):
     """A model in Ollama (github.com/ollama/ollama, docs/api.md), asked with its own template, stops and system message.
 
     Everything that the sampling rule knows is sent, for what a Modelfile sets else. A text as it is and a gap cannot
-    be empty there: Ollama takes that for something else.
+    be empty there: Ollama takes that for something else. An answer that it breaks off without a word, as it does after
+    one token 30 times, has not ended.
     """
 
     kind = "ollama"
@@ -160,12 +169,14 @@ class Ollama(ServedModel):
             raise self.explained(error) from None
         told = shown.get("model_info") or {}
         trained = next((value for key, value in told.items() if key.endswith(".context_length")), None)
-        set_to = re.search(r"^num_ctx\s+(\d+)\s*$", str(shown.get("parameters", "")), re.MULTILINE)
+        parameters = list(_parameters(str(shown.get("parameters", ""))))
+        set_to = [value for name, value in parameters if name == "num_ctx" and value.isdecimal()]
         longest = trained if isinstance(trained, int) else LONGEST
-        self.context_length = min(longest, int(set_to[1])) if set_to else min(longest, LONGEST)
+        self.context_length = min(longest, int(set_to[0])) if set_to else min(longest, LONGEST)
         template = str(shown.get("template", ""))
         self.chats = bool(shown.get("renderer")) or template.strip() not in ("", "{{ .Prompt }}")
         self.fills = "insert" in (shown.get("capabilities") or ()) or ".Suffix" in template
+        self.defaults = defaults_of(parameters)
         self.system = str(shown.get("system", "")) if system is None else system
         if system == "" and shown.get("system"):
             raise UsageError(f"{name} has a system message of its own, which Ollama puts before every chat")
@@ -217,10 +228,10 @@ class Ollama(ServedModel):
             said.append(text)
             yield text
             if told.get("done"):
-                count = told.get("eval_count")
-                tokens = count if isinstance(count, int) else len(said)
-                why = told.get("done_reason")
-                return Answer("".join(said), tokens, ended=why == "stop" if why else tokens < max_tokens)
+                count, why = told.get("eval_count"), told.get("done_reason")
+                tokens = count if isinstance(count, int) else sum(map(bool, said))
+                ended = why == "stop" if why else tokens < max_tokens
+                return Answer("".join(said), _counted(count, ended, tokens), ended)
         last = {text.strip() for text in said[-REPEATS:]}
         if len(said) > REPEATS and len(last) == 1:  # one token again and again: no fault of the connection
             return Answer("".join(said), len(said), ended=False)
@@ -235,9 +246,11 @@ class Ollama(ServedModel):
 class OpenAI(ServedModel):
     """A model behind /v1/chat/completions and /v1/completions, with the key in OPENAI_API_KEY if it is set.
 
-    The services differ in what they take besides temperature, top_p and seed: the rest of the sampling rule is sent
-    under the names of llama.cpp and vLLM, and left out where it is refused and would change nothing. Whether an answer
-    that was begun goes on, and whether a seed gives the same again, is theirs.
+    The services differ in what they take. The whole sampling rule is sent, under the names of llama.cpp and vLLM, and
+    what is refused is left out where it would change nothing: top_k 0, say, or anything at temperature 0 but a penalty.
+    A seed that is refused is left out, too: such a service writes another text each time. Whether a seed that is taken
+    gives the same again, and whether an answer that was begun goes on, is theirs as well. Without `stream_options`
+    tokens are counted as the pieces that come.
     """
 
     kind = "openai"
@@ -248,7 +261,7 @@ class OpenAI(ServedModel):
         key = os.environ.get("OPENAI_API_KEY", "").strip()
         self.service = Service("the service", url, key=key)
         self._known: list[str] = []
-        self._plain = False  # without what only some take
+        self._unknown: set[str] = set()  # options that it refused
         self._length = "max_tokens"
         try:
             models = self.service.ask("/models").get("data") or []
@@ -263,16 +276,11 @@ class OpenAI(ServedModel):
             "model": self.name, "stream": True, "stream_options": {"include_usage": True},
             "temperature": sampling.temperature, "top_p": sampling.top_p, "seed": seed, self._length: max_tokens,
         }  # fmt: skip
-        drawn = sampling.temperature > 0 and (sampling.top_k or sampling.min_p)
-        if not self._plain:
-            penalty = sampling.repeat_penalty
-            values = (sampling.top_k, sampling.min_p, penalty, penalty, sampling.repeat_last_n)
-            body |= dict(zip(EXTRAS, values, strict=True))
-        elif drawn or sampling.repeat_penalty != 1:
-            raise UsageError(
-                f"{self.source} takes neither top_k nor min_p nor a repeat penalty",
-                hint="set top_k to 0, min_p to 0 and repeat_penalty to 1",
-            )
+        penalty = sampling.repeat_penalty
+        values = (sampling.top_k, sampling.min_p, penalty, penalty, sampling.repeat_last_n)
+        body |= dict(zip(EXTRAS, values, strict=True))
+        idle = [name for name in MAY_HELP if name in self._unknown and self._changes_nothing(name, body)]
+        body = {name: value for name, value in body.items() if name not in idle}
         if isinstance(prompt, Chat):
             messages = [dict(message) for message in with_system(prompt.messages, self.system)]
             return "/chat/completions", {**body, "messages": messages}
@@ -299,18 +307,40 @@ class OpenAI(ServedModel):
                 tokens = usage["completion_tokens"]
         if why is None:
             raise ServiceError(f"{self.source} broke its answer off", again=1.0)
-        return Answer("".join(said), len(said) if tokens is None else tokens, ended=why == "stop")
+        ended = why == "stop"
+        return Answer("".join(said), _counted(tokens, ended, len(said)), ended)
 
     def refused(self, error: ServiceError, body: Mapping[str, Any]) -> bool:
-        if error.status not in (400, 422):
+        if error.status not in (400, 422) or error.too_long:
             return False
-        text = str(error)
-        if "max_completion_tokens" in text and "max_tokens" in body:
+        words = set(re.findall(r"\w+", str(error)))
+        if "max_completion_tokens" in words and "max_tokens" in body:
             self._length = "max_completion_tokens"
             return True
-        if any(name in body and name in text for name in EXTRAS):
-            self._plain = True
-            return True
+        named = [name for name in MAY_HELP if name in words and name in body]
+        for name in named:
+            if not self._changes_nothing(name, body):
+                raise UsageError(
+                    f"{self.source} does not take {name} {body[name]:g}: {error}",
+                    hint=f"it may answer with {MAY_HELP[name]}",
+                )
+            self._unknown.add(name)
+        return bool(named)
+
+    def _changes_nothing(self, name: str, body: Mapping[str, Any]) -> bool:
+        """Whether an option of a request could as well be left out: it is off, or the other penalty says the same."""
+        likeliest = bool(body["temperature"] == 0)
+        match name:
+            case "seed" | "stream_options":
+                return True
+            case "top_p":
+                return likeliest or bool(body[name] == 1)
+            case "top_k" | "min_p":
+                return likeliest or bool(body[name] == 0)
+            case "repeat_last_n":
+                return all(body.get(each, 1) == 1 for each in PENALTIES)
+            case "repeat_penalty" | "repetition_penalty":
+                return bool(body[name] == 1) or not self._unknown & ({*PENALTIES} - {name})
         return False
 
     def explained(self, error: ServiceError) -> ServiceError:
@@ -321,3 +351,21 @@ class OpenAI(ServedModel):
             near = get_close_matches(self.name, self._known, n=3, cutoff=0.0)
             hint = f"it serves {', '.join(near)}"
         return ServiceError(str(error), hint, status=error.status, again=error.again)
+
+
+def _counted(told: object, ended: bool, pieces: int) -> int:
+    """Tokens of an answer, of which services count its end, too; where they do not tell its pieces."""
+    return max(0, told - ended) if isinstance(told, int) else pieces
+
+
+def _parameters(shown: str) -> Iterator[tuple[str, str]]:
+    """A model's parameters as Ollama shows them: a line for each value, texts in quotes."""
+    for line in shown.splitlines():
+        name, _, value = line.strip().partition(" ")
+        value = value.strip()
+        if value.startswith('"'):
+            try:
+                value = str(json.loads(value))
+            except ValueError:
+                value = value.strip('"')
+        yield name, value

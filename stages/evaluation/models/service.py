@@ -49,7 +49,10 @@ class Service:
     """Where a service is, and the key to it, which no message shows."""
 
     def __init__(self, name: str, url: str, *, key: str = "", start: str | None = None) -> None:
-        """`name` is for messages; `start` the command that starts it on this machine. Raises UsageError."""
+        """`name` is for messages; `start` the command that starts it on this machine.
+
+        Raises UsageError for what is no address, and for a key that would leave this machine unencrypted.
+        """
         parts = urlsplit(url)
         try:
             known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
@@ -62,6 +65,11 @@ class Service:
         if not key.isascii() or not key.isprintable() or " " in key:
             raise UsageError("the key has characters that no key has", hint="OPENAI_API_KEY without quotes or spaces")
         self.name, self.url, self._key = name, url.rstrip("/"), key
+        if key and parts.scheme != "https" and not self.is_here:
+            raise UsageError(
+                f"OPENAI_API_KEY would go to {self.url} for everybody on the way to read",
+                hint="name it with https://, or unset OPENAI_API_KEY if it takes none",
+            )
         self.stopped = False  # answers that are on their way are waited for no more
         self._hint = f"start it with: {start}" if start and self.is_here else None
         proxies = [urllib.request.ProxyHandler({})] if self.is_here else []

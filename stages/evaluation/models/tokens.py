@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
-from stages.evaluation.models.interface import Answer, Chat, Gap, Likelihood, Model, Prompt
+from stages.evaluation.models.interface import Answer, Chat, Gap, Likelihood, Model, Prompt, TooLong
 from stages.tokens.encoding import UnknownCharacters
 from stages.tokens.sampling import Generated, Sampling
 
@@ -25,7 +25,10 @@ def refuse(model: Model, prompt: Prompt) -> None:
     if isinstance(prompt, Chat) and not model.chats:
         raise UsageError(f"{model.name} was not taught to answer: it only goes on with a text")
     if isinstance(prompt, Gap) and not model.fills:
-        raise UsageError(f"{model.name} was not taught to fill gaps: it only goes on from what stands before")
+        raise UsageError(
+            f"{model.name} was not taught to fill gaps: it only goes on from what stands before",
+            hint="pipeline run --set augment.methods='[\"fim\"]'  teaches it; --model names another",
+        )
 
 
 class TokenModel(Model):
@@ -79,7 +82,7 @@ class TokenModel(Model):
         ids = self.ids(prompt)
         room = self.context_length - len(ids)
         if room < 1:
-            raise UsageError(f"a prompt of {len(ids)} tokens does not fit {self.name}'s context, {self.context_length}")
+            raise TooLong(f"a prompt of {len(ids)} tokens does not fit {self.name}'s context, {self.context_length}")
         limit, drawn = min(max_tokens, room), list[int]()
 
         def counted() -> Iterator[int]:

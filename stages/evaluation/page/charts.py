@@ -90,7 +90,10 @@ def lines(
 
 
 def thinned(points: Sequence[T], most: int = MOST_POINTS) -> list[T]:
-    """Every n-th point, with the last."""
+    """Every n-th point, with the last: equal steps, so that a line between the points has no joints.
+
+    `training.records` thins otherwise: what it keeps has the first point, too, and of whatever is there as many as fit.
+    """
     every = max(1, math.ceil(len(points) / most))
     return list(points[::-1][::every])[::-1]
 

@@ -105,7 +105,7 @@ MEASURES = (
     _told("documents for training", "augment", "originals", write=count),
     Measure("file that people get", lambda run: chosen_file(run, "bytes"), weight, -1, True, lambda run: run.chosen),
     Measure("its divergence from F16 (KL)", lambda run: chosen_file(run, "kl"), plain, -1),
-    Measure("tokens written in a second", lambda run: run.score("tokens_per_second"), plain, 1),
+    Measure("tokens written a second, many at once", lambda run: run.score("tokens_per_second"), plain, 1),
     _told("tokens a second, pretraining", "pretrain", "tokens_per_second", better=1),
     _told("most memory, pretraining", "pretrain", "peak_memory", better=-1, write=weight),
     Measure("time of all stages", seconds, time, -1, True, lambda run: str(run.last.get("profile") or "")),

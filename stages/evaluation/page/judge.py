@@ -153,8 +153,9 @@ def learns(run: Run) -> Iterator[Finding]:
 def _curve(run: Run, stage: str, name: str) -> Iterator[Finding]:
     curve = validation(run, stage)
     steps = run.number(stage, "steps") or 0.0
+    last = run.config(stage, stage, "keep") == "last"
     if len(curve) < 2:
-        if run.number(stage, "best_step") == steps:
+        if not last and run.number(stage, "best_step") == steps:
             text = f"{name} was best at its last step: more steps might have gone lower."
             yield Finding("doubtful", text, *longer(run, stage), FALLING)
         return
@@ -164,12 +165,12 @@ def _curve(run: Run, stage: str, name: str) -> Iterator[Finding]:
     trained = points(run.metrics(stage, "curve", "step"), run.metrics(stage, "curve", "loss"))
     gap = end - sum(loss for _, loss in trained[-5:]) / len(trained[-5:]) if trained else 0.0
     where = number(run.config(stage, stage, "max_steps")) or steps
-    if end > best * (1 + OVERFITTED) and run.config(stage, stage, "keep") == "last":
+    if end > best * (1 + OVERFITTED) and last:
         text = (
             f"{name} went on past its lowest validation loss ({plain(best)} at step {count(best_step)}, {plain(end)} "
-            f"at the end), as {stage}.keep asks: whole answers rather than likely ones."
+            f"at the end), as {stage}.keep asks. Whether it writes better for it was not compared."
         )
-        yield Finding("good", text)
+        yield Finding("unknown", text, "compare with the weights of the lowest loss", run.again(f"{stage}.keep=best"))
     elif end > best * (1 + OVERFITTED):
         text = (
             f"{name} overfits: the validation loss was {plain(best)} at step {count(best_step)} "

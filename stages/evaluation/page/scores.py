@@ -36,17 +36,13 @@ from stages.evaluation.page.values import (
     share,
     weight,
 )
+from stages.evaluation.task import LEVELS
 
 MOST_FILES, MOST_MODELS, MOST_EXAMPLES, MOST_NAMES = 60, 40, 20, 20
 NOT_MEASURED = "–"
+LEVEL_NAMES = {str(level): f"{level} · {name}" for level, name in LEVELS.items()}
 CHOSEN = "→\u00a0"
-LEVELS = {
-    "1": "1 · pure Python",
-    "2": "2 · pins and PWM",
-    "3": "3 · ADC, I2C, SPI, UART",
-    "4": "4 · timers, interrupts, asyncio",
-    "5": "5 · small programs",
-}
+SPEED = "tokens a second, many at once"
 
 
 def section(run: Run, room: Room) -> Iterator[Section]:
@@ -115,7 +111,7 @@ def _files(run: Run) -> Iterator[Block]:
         add(head, [write(number(entry.get(key))) for _, entry in files])
     add("compile", [rate(entry.get("compile_rate")) for entry in scored])
     add("pass@1", [rate(dig(entry, "pass", "1")) for entry in scored])
-    add("tokens/s", [plain(number(entry.get("tokens_per_second"))) for entry in scored])
+    add(SPEED, [plain(number(entry.get("tokens_per_second"))) for entry in scored])
     names = [CHOSEN * (name == run.chosen) + line(name, 30) for name, _ in files]
     cells = [(name, *(column[i] for _, column in columns)) for i, name in enumerate(names)]
     yield Table(("file", *(head for head, _ in columns)), cells, len(columns), "→ the file that people get")
@@ -163,9 +159,10 @@ def _models(run: Run) -> Iterator[Block]:
         "end",
         "unknown API names",
         "copied",
-        "tokens/s",
+        SPEED,
     )
-    better = (-1, -1, 1, 1, 1, 1, -1, -1, 1)
+    alike = len({str(model.get("kind")) for model in models}) == 1  # else speeds are those of kinds of runtime
+    better = (-1, -1, 1, 1, 1, 1, -1, -1, 1 if alike else 0)
     values = [
         [
             number(dig(model, *path))
@@ -222,7 +219,7 @@ def _tasks(run: Run) -> Iterator[Block]:
     for level in levels:
         entries = [mapping(dig(model, "levels", level)) for model in first]
         tasks = next((amount for entry in entries if (amount := number(entry.get("tasks")))), None)
-        told = LEVELS.get(level, f"level {line(level, 30)}") + (f" ({plural(tasks, 'task')})" if tasks else "")
+        told = LEVEL_NAMES.get(level, f"level {line(level, 30)}") + (f" ({plural(tasks, 'task')})" if tasks else "")
         found = [_solved(entry, key) for entry in entries]
         marks = [mark for place, entry in enumerate(found) if (mark := _mark(entry, place))]
         groups.append((told, marks))

@@ -56,10 +56,15 @@ def _told(run: Run, stage: str, steps: float) -> str:
         told.append(f"{plain(speed)} tokens per second" + (f" ({share(mfu)} of the machine's peak)" if mfu else ""))
     if (memory := run.number(stage, "peak_memory")) is not None:
         told.append(f"{weight(memory)} of memory at most")
-    loss, best = run.number(stage, "val_loss"), run.number(stage, "best_step")
+    loss, kept = run.number(stage, "val_loss"), run.number(stage, "best_step")
     said = ", ".join(told) + "."
     if loss is not None:
-        said += f" Lowest validation loss {plain(loss)}" + (f", at step {count(best)}" if best is not None else "")
+        held = column(run.metrics(stage, "validation"), 1)
+        lowest = min(held, key=lambda point: point[1]) if held and keeps_last(run, stage) else None
+        what = "Validation loss of the weights that were kept" if keeps_last(run, stage) else "Lowest validation loss"
+        said += f" {what} {plain(loss)}" + (f", at step {count(kept)}" if kept is not None else "")
+        if lowest and lowest[0] != kept:
+            said += f" (the lowest was {plain(lowest[1])}, at step {count(lowest[0])})"
         said += f"; perplexity {plain(perplexity)}" if (perplexity := run.number(stage, "perplexity")) else ""
         said += (
             f"; guessing by frequency alone gives {plain(guess)}."
@@ -67,6 +72,11 @@ def _told(run: Run, stage: str, steps: float) -> str:
             else "."
         )
     return said
+
+
+def keeps_last(run: Run, stage: str) -> bool:
+    """Whether a stage was asked to leave its last weights, whatever their validation loss."""
+    return run.config(stage, stage, "keep") == "last"
 
 
 def curve(run: Run, stage: str, what: str) -> list[Point]:

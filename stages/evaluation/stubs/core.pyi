@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The core of MicroPython, a class for each module: what the tables of its C sources and its asyncio name.
 
 Type checkers' stubs list here what CPython has, so that nothing would ever be missing. Told from the globals tables in
