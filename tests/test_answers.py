@@ -50,6 +50,10 @@ def test_windows_line_ends_are_read() -> None:
     assert code_of(fenced(BLINK).replace("\n", "\r\n")) == BLINK
 
 
+def test_a_byte_order_mark_is_no_part_of_a_program() -> None:
+    assert code_of(f"\ufeff{BLINK}") == code_of(fenced(f"\ufeff{BLINK}")) == code_of(f"\ufeff{fenced(BLINK)}") == BLINK
+
+
 def test_of_two_programs_the_later_one_counts() -> None:
     draft = "import time\n\nwhile True:\n    time.sleep(1)\n"
     assert code_of(f"A first try:\n{fenced(draft)}Better:\n{fenced(BLINK)}") == BLINK

@@ -183,7 +183,7 @@ def killed() -> dict[str, Outcome]:
 
 def contained(outcome: Outcome) -> None:
     assert outcome.ended in HOSTILE[outcome.id][1], outcome
-    assert outcome.wall_seconds < sandbox.PATIENCE * (LIMITS.cpu_seconds + GRACE) + 4
+    assert outcome.wall_seconds < 20 * (LIMITS.cpu_seconds + GRACE) + 4  # also on a busy machine
     assert len(outcome.stdout) <= LIMITS.output_bytes
     assert len(outcome.events) <= LIMITS.events
     assert sum(len(name) + len(text) for name, text in outcome.files.items()) <= LIMITS.file_bytes

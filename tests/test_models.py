@@ -28,6 +28,7 @@ from stages.evaluation.models.interface import Answer, Chat, Defaults, Gap, Like
 from stages.evaluation.models.template import chat_ids, renderer
 from stages.evaluation.models.tokens import TokenModel, whole_characters
 from stages.release.gguf import GgufMetadata, write_gguf
+from stages.release.runtime import Runtime
 from stages.tokens.byte_level import ByteLevelEncoding
 from stages.tokens.chat import CHAT_TEMPLATE, Message
 from stages.tokens.encoding import load_encoding
@@ -82,9 +83,13 @@ def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def models(root: Path) -> Iterator[list[TokenModel]]:
+    """All in float32: how llama.cpp rounds where it serves is shown in test_runtime."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stages.evaluation.models.gguf.Runtime", lambda path, as_served: Runtime(path))
+        gguf = GGUF(root / "tiny" / MODELFILE.gguf)
     found = [
         Checkpoint(root / "finetune" / KEYS["finetune"]),
-        GGUF(root / "tiny" / MODELFILE.gguf),
+        gguf,
         HuggingFace(root / "tiny" / "huggingface"),
     ]
     yield found

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.training.records import METRICS, SAMPLES, TIMING, Records, thinned
@@ -25,6 +25,7 @@ def test_lines_are_added_to_what_is_there(tmp_path: Path) -> None:
     assert lines(tmp_path / SAMPLES)[0]["text"] == "größer ≥ <eos>\nnext"
 
 
+@settings(deadline=None)
 @given(st.integers(0, 12), st.integers(0, 400))
 def test_after_a_kill_at_any_byte_the_lines_up_to_the_checkpoint_stay(
     tmp_path_factory: pytest.TempPathFactory, step: int, cut: int
@@ -75,6 +76,7 @@ def test_the_curve_has_means_over_stretches_and_ends_with_the_last_step(tmp_path
     }  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.integers(1, 700), st.integers(1, 60))
 def test_a_curve_of_any_length_has_no_more_points_than_asked_for(
     tmp_path_factory: pytest.TempPathFactory, steps: int, points: int

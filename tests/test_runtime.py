@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import json
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -283,25 +285,40 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "q4_k_m.gguf"
 
 
+SERVE = """
+import sys, xllamacpp
+wanted = xllamacpp.CommonParams()
+wanted.model.path = sys.argv[1]
+wanted.n_ctx, wanted.n_parallel, wanted.n_gpu_layers, wanted.verbosity = 128, 1, 0, 0
+wanted.cpuparams.n_threads = wanted.cpuparams_batch.n_threads = 1
+server = xllamacpp.Server(wanted)
+print("at", server.listening_address, flush=True)
+sys.stdin.read()
+"""
+
+
 @pytest.fixture(scope="module")
-def ask(quantized: Path) -> Callable[[list[int], int], list[int]]:
-    """llama.cpp's server with the settings that it has by itself, asked for its likeliest tokens."""
-    xllamacpp = pytest.importorskip("xllamacpp")
-    wanted = xllamacpp.CommonParams()
-    wanted.model.path = str(quantized)
-    wanted.n_ctx, wanted.n_parallel, wanted.n_gpu_layers, wanted.verbosity, wanted.warmup = 128, 1, 0, 0, False
-    wanted.cpuparams.n_threads = wanted.cpuparams_batch.n_threads = 1
-    server = xllamacpp.Server(wanted)
+def ask(quantized: Path) -> Iterator[Callable[[list[int], int], list[int]]]:
+    """llama.cpp's server with the settings that it has by itself, asked for its likeliest tokens.
+
+    It takes the log of the whole process, and so has one of its own.
+    """
+    pytest.importorskip("xllamacpp")
+    command = [sys.executable, "-c", SERVE, str(quantized)]
+    serving = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert serving.stdin and serving.stdout
+    address = next(line for line in serving.stdout if line.startswith("at ")).split()[1]
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def ask(prompt: list[int], count: int) -> list[int]:
         body = {"prompt": prompt, "n_predict": count, "temperature": 0, "return_tokens": True, "cache_prompt": False}
         headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(server.listening_address + "/completion", json.dumps(body).encode(), headers)
+        request = urllib.request.Request(address + "/completion", json.dumps(body).encode(), headers)
         with direct.open(request, timeout=60) as answer:
             return list(json.load(answer)["tokens"])
 
-    return ask
+    yield ask
+    serving.communicate()
 
 
 def test_as_served_the_text_is_that_of_the_server(quantized: Path, ask: Callable[[list[int], int], list[int]]) -> None:
@@ -314,7 +331,7 @@ def test_as_served_the_logits_are_near_the_exact_ones(quantized: Path) -> None:
     ids = some_ids(100)
     with Runtime(quantized, threads=1) as exact, Runtime(quantized, threads=1, as_served=True) as served:
         wanted = exact.logits(ids)
-        near = next(served.read([ids]))[1].copy()
+        (near,) = (rows.copy() for _, rows in served.read([ids]))
     assert 0 < np.abs(near - wanted).mean() < 0.01 * np.abs(wanted).max()  # matrices of 4 bits, read otherwise
     assert (near.argmax(1) == wanted.argmax(1)).mean() > 0.9
 

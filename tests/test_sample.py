@@ -33,10 +33,10 @@ VOCAB_SIZE, CONTEXT = 300, 32
 GREEDY = Sampling(temperature=0)
 
 
-def sharp(vocab_size: int = VOCAB_SIZE, seed: int = 0) -> Llama:
+def sharp(vocab_size: int = VOCAB_SIZE, seed: int = 0, context_length: int = CONTEXT) -> Llama:
     """A random model that has opinions."""
     torch.manual_seed(seed)
-    model = Llama(ModelConfig(d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, d_ff=48), vocab_size, CONTEXT)
+    model = Llama(ModelConfig(d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, d_ff=48), vocab_size, context_length)
     for parameter in model.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.3)
@@ -194,10 +194,10 @@ def checkpoint(root: Path, kind: str) -> Path:
         (folders["tokenizer"] / "tokenizer.model").write_bytes(tokenizer_model())
     else:
         encoding.save(folders["tokenizer"])
-    write_tokens(folders["tokenize"], [7] * 9, [7] * 9, context_length=CONTEXT, vocab_size=encoding.vocab_size)
+    write_tokens(folders["tokenize"], [7] * 9, [7] * 9, context_length=99, vocab_size=encoding.vocab_size)
     meta = folders["tokenize"] / "meta.json"
     meta.write_text(json.dumps(json.loads(meta.read_text()) | {"system": SYSTEM}))
-    save_model(folders["finetune"], sharp(encoding.vocab_size))
+    save_model(folders["finetune"], sharp(encoding.vocab_size, context_length=99))
     for stage, need in (("finetune", "tokenize"), ("tokenize", "tokenizer"), ("tokenizer", "")):
         inputs = {need: {"artifact": f"{need}/v0001-00000000"}} if need else {}
         told = {"stage": stage, "inputs": inputs, "metrics": {}}

@@ -214,6 +214,34 @@ def test_a_worker_that_is_killed_crashes_or_hangs_costs_only_its_own_program(
         worker.close()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_program_that_waits_for_a_core_is_not_out_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "PATIENCE", 0.5)
+    limits = Limits(cpu_seconds=4.0)
+    worker = sandbox._Worker(find_interpreter(), limits)
+    done = threading.Event()
+
+    def starve(pid: int) -> None:  # a core for a seventh of the time
+        while not done.wait(0.05):
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(0.3)
+            os.kill(pid, signal.SIGCONT)
+
+    try:
+        assert worker.run(Program("before", FINE)).ended == "done"
+        assert worker.process is not None
+        thread = threading.Thread(target=starve, args=(worker.process.pid,))
+        thread.start()
+        outcome = worker.run(Program("slow", "exec('for i in range(2_000_000): pass')\nprint('fine')\n"))
+        done.set()
+        thread.join()
+        assert outcome.wall_seconds > sandbox.PATIENCE * (limits.cpu_seconds + sandbox.GRACE)
+        assert (outcome.ended, outcome.stdout) == ("done", "fine")
+    finally:
+        done.set()
+        worker.close()
+
+
 def test_an_answer_that_is_not_our_workers_is_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = sandbox._Worker(find_interpreter(), QUICK)
     try:

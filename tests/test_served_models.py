@@ -86,7 +86,7 @@ class Fake:
         self.values = {each.name: each.value for each in told}
         self.stops = [each.value for each in told if each.name == "stop"]
         self.path, self.name = folder / self.values["FROM"], name
-        self.runtime, self.lock = Runtime(self.path), threading.Lock()
+        self.runtime, self.lock = Runtime(self.path, as_served=True), threading.Lock()
         self.faults: dict[str, deque[Script]] = {}
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.url, self.busy, self.most = "", 0, 0
@@ -357,10 +357,17 @@ def test_what_ollama_is_asked_leaves_no_default_of_its_own(fake: Fake) -> None:
 def test_answers_come_in_the_order_of_their_prompts_from_several_requests_at_once(fake: Fake, own: GGUF) -> None:
     prompts: list[Prompt] = [Text(f"led_{number} = Pin(") for number in range(12)]
     told: list[int] = []
+    meeting = threading.Barrier(2)
+
+    def meet(handler: BaseHTTPRequestHandler) -> None:
+        meeting.wait(20)  # for another request, which comes only if this one is not waited for
+        reply(handler, 503, "busy")
+
+    fake.faults["/api/generate"] = deque([meet, meet])
     with open_model(f"ollama:tiny@{fake.url}") as model:
         many = model.write(prompts, sampling=GREEDY, max_tokens=8, seeds=[0] * 12, advance=told.append)
     assert [each.text for each in many] == [each.text for each in written(own, prompts, most=8)]
-    assert sum(told) == 12 and 1 < fake.most <= served.TOGETHER
+    assert sum(told) == 12 and not meeting.broken and fake.most <= served.TOGETHER
 
 
 def test_an_answer_is_streamed(fake: Fake) -> None:

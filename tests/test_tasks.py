@@ -146,6 +146,8 @@ def test_what_the_board_does_not_have_is_no_mistake_and_does_not_pass(what: str)
 def test_an_exception_is_told_with_the_line_of_the_answer() -> None:
     verdict = replace(LIGHT, given="a\nb\n").judge(Outcome("x", "exception", Raised("E", "bad", 5)))
     assert verdict == Verdict(False, "bad (line 3)", "exception")
+    named = LIGHT.judge(Outcome("x", "exception", Raised("SyntaxError", "SyntaxError: mine", 1)))  # a class of its own
+    assert named.kind == "exception"
 
 
 def test_reasons_are_fit_for_a_terminal() -> None:

@@ -40,7 +40,7 @@ def code_of(answer: str) -> str:
     take the place of the function. The first block (simple-evals) or the longest (EvalPlus) would lose one or the
     other. Without a fence it is the answer itself if most of that is code, less the sentences before and after it.
     """
-    answer = answer.replace("\r\n", "\n")
+    answer = answer.replace("\r\n", "\n").replace("\n\ufeff", "\n").removeprefix("\ufeff")
     fenced = [*_fenced(answer)]
     if not fenced:
         return _bare(answer)

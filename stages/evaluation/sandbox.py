@@ -52,7 +52,8 @@ Event = Mapping[str, Any]
 class Limits:
     """Per program; `batch` programs share a process, each with an interpreter of its own.
 
-    Time is the processor's, so that a busy machine judges like a quiet one; PATIENCE times as much by the clock.
+    Time is the processor's, so that a busy machine judges like a quiet one; PATIENCE times as much by the clock
+    without any of it, or where the system does not tell it, is too long, too.
     """
 
     virtual_seconds: float = 10.0
@@ -242,15 +243,17 @@ class _Worker:
         """The worker's answer, or why there is none: timeout, memory, crashed."""
         assert self.process is not None
         pid = self.process.pid
+        before = used = _cpu_seconds(pid)
         deadline = time.monotonic() + PATIENCE * seconds
-        used = _cpu_seconds(pid)
         while True:
             with contextlib.suppress(queue.Empty):
                 line = self.lines.get(timeout=0.05)
                 if not line.endswith(b"\n"):
                     return "crashed"
                 return _object(line)
-            if time.monotonic() > deadline or _cpu_seconds(pid) - used > seconds:
+            if (now := _cpu_seconds(pid)) > used:  # it waits for a core, not for ever
+                used, deadline = now, time.monotonic() + PATIENCE * seconds
+            if time.monotonic() > deadline or used - before > seconds:
                 return "timeout"
             if _resident_mb(pid) > self.limits.process_mb:
                 return "memory"

@@ -153,7 +153,7 @@ def learns(run: Run) -> Iterator[Finding]:
 def _curve(run: Run, stage: str, name: str) -> Iterator[Finding]:
     curve = validation(run, stage)
     steps = run.number(stage, "steps") or 0.0
-    last = run.config(stage, stage, "keep") == "last"
+    last = run.keeps_last(stage)
     if len(curve) < 2:
         if not last and run.number(stage, "best_step") == steps:
             text = f"{name} was best at its last step: more steps might have gone lower."

@@ -31,6 +31,10 @@ class Run:
     def config(self, stage: str, *path: str) -> Any:
         return dig(self.manifests.get(stage), "material", "config", *path)
 
+    def keeps_last(self, stage: str) -> bool:
+        """Whether a training was asked to leave its last weights, whatever their validation loss."""
+        return bool(self.config(stage, stage, "keep") == "last")
+
     @cached_property
     def stages(self) -> list[str]:
         """Those with a manifest, in the order of the road; what it does not know comes last."""

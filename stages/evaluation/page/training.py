@@ -60,8 +60,8 @@ def _told(run: Run, stage: str, steps: float) -> str:
     said = ", ".join(told) + "."
     if loss is not None:
         held = column(run.metrics(stage, "validation"), 1)
-        lowest = min(held, key=lambda point: point[1]) if held and keeps_last(run, stage) else None
-        what = "Validation loss of the weights that were kept" if keeps_last(run, stage) else "Lowest validation loss"
+        lowest = min(held, key=lambda point: point[1]) if held and run.keeps_last(stage) else None
+        what = "Validation loss of the weights that were kept" if run.keeps_last(stage) else "Lowest validation loss"
         said += f" {what} {plain(loss)}" + (f", at step {count(kept)}" if kept is not None else "")
         if lowest and lowest[0] != kept:
             said += f" (the lowest was {plain(lowest[1])}, at step {count(lowest[0])})"
@@ -72,11 +72,6 @@ def _told(run: Run, stage: str, steps: float) -> str:
             else "."
         )
     return said
-
-
-def keeps_last(run: Run, stage: str) -> bool:
-    """Whether a stage was asked to leave its last weights, whatever their validation loss."""
-    return run.config(stage, stage, "keep") == "last"
 
 
 def curve(run: Run, stage: str, what: str) -> list[Point]:
