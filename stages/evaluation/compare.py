@@ -113,7 +113,7 @@ def evaluated(store: Store, like: Record | None = None) -> list[Record]:
     """
     found: list[Record] = []
     asked = (like["asked"], like.get("pass") is not None) if like else None
-    left = EARLIER + 1
+    left, others = EARLIER + 1, 0
     for version in reversed(store.versions("evaluate")):
         metrics = version.manifest["metrics"]
         if "models" not in metrics:  # made before the suite
@@ -121,6 +121,7 @@ def evaluated(store: Store, like: Record | None = None) -> list[Record]:
         key = (metrics["tasks"] * metrics["samples"], metrics["executed"])
         asked = asked or key
         if key != asked or not left:
+            others += key != asked
             continue
         label = version.name.partition("-")[0]
         if left > EARLIER:
@@ -132,6 +133,9 @@ def evaluated(store: Store, like: Record | None = None) -> list[Record]:
                 if each["name"] == metrics["answered_by"]
             ]
         left -= 1
+    if others:
+        told = "one evaluation" if others == 1 else f"{others} evaluations"
+        console.say(f"{told} of the release asked other tasks, or otherwise, and cannot stand beside these")
     return found
 
 
