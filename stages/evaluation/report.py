@@ -108,12 +108,16 @@ def report(store: Store, run: str = "", *, against: str = "", out: Path | None =
 
 
 def _made(store: Store, run: str) -> tuple[dict[str, Any], dict[str, Manifest]]:
-    """The record of a run and the manifests of what it made."""
-    record = numbered(store, run) if run else newest_run(store)
-    made = [artifact for stage, artifact in run_artifacts(store, record).items() if stage != STAGE.name]
-    if not made:
-        raise UsageError(f"nothing is left of run {record['run']}", hint="pipeline log  lists the runs")
-    return record, manifests_of(made[-1].path)
+    """The record of a run, or of the newest that was for more than an export, and the manifests of what it made."""
+    records = [numbered(store, run)] if run else [*reversed(store.runs())]
+    records.sort(key=lambda record: record["command"] == "export")
+    for record in records:
+        made = [artifact for stage, artifact in run_artifacts(store, record).items() if stage != STAGE.name]
+        if made:
+            return record, manifests_of(made[-1].path)
+    if not records:
+        newest_run(store)
+    raise UsageError(f"nothing is left of run {records[0]['run']}", hint="pipeline log  lists the runs")
 
 
 def _entry(record: Mapping[str, Any], stage: str) -> str | None:

@@ -195,7 +195,7 @@ def _curve(run: Run, stage: str, name: str) -> Iterator[Finding]:
             "doubtful",
             text,
             "add text, or raise dropout",
-            run.again("model.dropout=0.1"),
+            run.again(f"model.dropout={(number(run.config('pretrain', 'model', 'dropout')) or 0.0) + 0.1:g}"),
             "training text known better than new text",
         )
 
