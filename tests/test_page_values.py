@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import shlex
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.evaluation.page.run import Run
 from stages.evaluation.page.values import (
     Room,
     column,
@@ -82,3 +84,22 @@ def test_numbers_are_taken_from_whatever_shape() -> None:
     assert counts([1]) == [] and points(None, [1]) == [] and column({"a": 1}, 1) == []
     assert points([2, 1, None, 3], [20, 10, 5, "x"]) == [(1, 10), (2, 20)]
     assert column([[1, 5.0, 7], [2], "x", [3, math.inf]], 1) == [(1, 5.0)]
+
+
+def test_advice_is_the_same_command_with_what_was_given_on_the_command_line() -> None:
+    origins = {"evaluate.execute": "--set", "evaluate.prompts": "--set", "evaluate.top_k": "mine.yaml:3"}
+    asked = {"execute": True, "prompts": ["it's"], "top_k": 40}
+    manifests = {
+        "pretrain": {"origins": {"pretrain.max_steps": "base.yaml:1", "pretrain.precision": "base.yaml:2"}},
+        "evaluate": {"origins": origins, "material": {"config": {"evaluate": asked}}, "profile": "cpu"},
+    }
+    run = Run(manifests)
+    start = "pipeline run --config mine.yaml --profile cpu"
+    given = shlex.quote('evaluate.prompts=["it\'s"]')
+    assert run.again("pretrain.max_steps=5") == (
+        f"{start} --set evaluate.execute=true --set {given} --set pretrain.max_steps=5"
+    )
+    assert shlex.split(run.again("evaluate.execute=false"))[6:] == [
+        "--set", 'evaluate.prompts=["it\'s"]', "--set", "evaluate.execute=false"
+    ]  # fmt: skip
+    assert Run({}).again() == "pipeline run --config CONFIG.yaml"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,15 +61,33 @@ class Run:
 
     @cached_property
     def command(self) -> str:
-        """What makes the run again: its config is the file that most values are from."""
-        origins = (str(origin) for each in self.manifests.values() for origin in mapping(each.get("origins")).values())
-        files = Counter(match[1] for origin in origins if (match := re.fullmatch(r"(.+\.ya?ml):\d+", origin)))
-        named = min(files, key=lambda file: (-files[file], file), default="CONFIG.yaml")
+        """What runs the config again: of its newest stage that names a file, the one that most values are from."""
+        named = "CONFIG.yaml"
+        for stage in reversed(self.stages):
+            origins = mapping(mapping(self.manifests[stage]).get("origins")).values()
+            files = Counter(match[1] for each in origins if (match := re.fullmatch(r"(.+\.ya?ml):\d+", str(each))))
+            if files:
+                named = min(files, key=lambda file: (-files[file], file))
+                break
         profile = self.last.get("profile")
         return f"pipeline run --config {line(named, 60)}" + (f" --profile {line(profile, 30)}" if profile else "")
 
+    @cached_property
+    def overrides(self) -> dict[str, str]:
+        """The values that were given on the command line, by key."""
+        found: dict[str, str] = {}
+        for stage in self.stages:
+            origins = mapping(mapping(self.manifests[stage]).get("origins"))
+            for key in sorted(key for key, origin in origins.items() if origin == "--set"):
+                value = json.dumps(self.config(stage, *key.split(".")), ensure_ascii=False)
+                found[key] = shlex.quote(line(f"{key}={value}", 200))
+        return found
+
     def again(self, *settings: str) -> str:
-        return " ".join([self.command, *(f"--set {setting}" for setting in settings)])
+        """The command that makes the run again with other settings, besides those that it was given."""
+        asked = {setting.partition("=")[0] for setting in settings}
+        kept = [told for key, told in self.overrides.items() if key not in asked]
+        return " ".join([self.command, *(f"--set {setting}" for setting in (*kept, *settings))])
 
     @cached_property
     def models(self) -> list[Object]:
