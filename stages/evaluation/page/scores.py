@@ -192,6 +192,8 @@ def _models(run: Run) -> Iterator[Block]:
     if asked[2] is not None:
         said.append(f"temperature {plain(asked[2], 2)}")
     caption = f"{', '.join(said)}. " if said else ""
+    if size := next((found for model in models if (found := number(dig(model, "validation", "bytes")))), None):
+        caption += f"Bits per byte and perplexity on {count(size)} bytes of held-back text, the same for all. "
     caption += (
         "Perplexity compares only models with one tokenizer, bits per byte compare all. The best of a column is bold."
     )
