@@ -28,6 +28,9 @@ from pipeline.runner import Options, Runner, Step
 from pipeline.stage import Context, Metrics, Road, Section, Stage
 from pipeline.store import Store, write_atomic
 
+# What a shell starts in the background ignores Ctrl-C, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 CONFIG = """\
 name: toy
 seed: 7
