@@ -117,3 +117,15 @@ def fast_bf16() -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def cache_folder() -> Path:
+    """`PIPELINE_CACHE`, or the folder for caches of this system."""
+    if given := os.environ.get("PIPELINE_CACHE"):
+        return Path(given).expanduser().absolute()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        return base / "pipeline" / "cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "pipeline"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pipeline"

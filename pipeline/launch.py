@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import console, hardware
 from pipeline.errors import Interrupted, PipelineError, StageError, UsageError
 from pipeline.shards import map_ordered
-from pipeline.stage import Context, Metrics, Road, Stage
+from pipeline.stage import Context, Metrics, Road, Silent, Stage
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import TCPStore
@@ -350,12 +350,7 @@ def _take_part(road: Road, task: dict[str, Any], requests: _Requests) -> None:
             map=partial(map_ordered, workers=1),
             say=lambda message: None,
             warn=lambda message: None,
-            progress=lambda total, unit: nullcontext(_NoBar()),
+            progress=lambda total, unit: nullcontext(Silent()),
             deferred_interrupts=requests.deferred,
         )
     )
-
-
-class _NoBar:
-    def advance(self, amount: float = 1, note: str | None = None) -> None:
-        """Nobody looks."""

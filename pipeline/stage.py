@@ -50,6 +50,13 @@ class ProgressBar(Protocol):
         """Add `amount` units; `note` replaces the text beside the bar."""
 
 
+class Silent:
+    """A progress bar that nobody sees."""
+
+    def advance(self, amount: float = 1, note: str | None = None) -> None:
+        pass
+
+
 class OrderedMap(Protocol):
     """`function(x)` for each input, lazily and in order, over all workers; the function must be importable."""
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UsageError
-from stages.corpus.sources.cache import Cache, default_folder
+from pipeline.hardware import cache_folder
+from stages.corpus.sources.cache import Cache
 
 
 def put(cache: Cache, content: bytes) -> tuple[Path, str]:
@@ -97,19 +98,19 @@ def test_a_name_is_worked_on_by_one_process_and_freed_by_its_death(tmp_path: Pat
 
 def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "mine"))
-    assert default_folder() == tmp_path / "mine"
+    assert cache_folder() == tmp_path / "mine"
     monkeypatch.setenv("PIPELINE_CACHE", "")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
-    assert default_folder() == tmp_path / ".cache" / "pipeline"
+    assert cache_folder() == tmp_path / ".cache" / "pipeline"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert default_folder() == tmp_path / "xdg" / "pipeline"
+    assert cache_folder() == tmp_path / "xdg" / "pipeline"
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert default_folder() == tmp_path / "Library" / "Caches" / "pipeline"
+    assert cache_folder() == tmp_path / "Library" / "Caches" / "pipeline"
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
-    assert default_folder() == tmp_path / "local" / "pipeline" / "cache"
+    assert cache_folder() == tmp_path / "local" / "pipeline" / "cache"
 
 
 def test_a_cache_that_cannot_be_written_says_how_to_have_another(tmp_path: Path) -> None:

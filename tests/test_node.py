@@ -124,4 +124,4 @@ def test_a_changed_interpreter_is_refused(tools: Path, tmp_path: Path, wasm: byt
 
 @pytest.mark.skipif(shutil.which("node") is None or not is_cached(), reason="not fetched here")
 def test_what_was_fetched_here_is_what_the_lock_says() -> None:
-    assert find_interpreter().wasm.is_relative_to(node.cache_folder())
+    assert find_interpreter().wasm.is_relative_to(node.interpreters())

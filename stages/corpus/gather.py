@@ -14,10 +14,11 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from pipeline.errors import UsageError
+from pipeline.hardware import cache_folder
 from pipeline.stage import Context, Metrics, Section, Stage
 from pipeline.store import canonical
 from stages.corpus.sources import archives, download, folders, packages, repositories
-from stages.corpus.sources.cache import Cache, Unavailable, default_folder
+from stages.corpus.sources.cache import Cache, Unavailable
 from stages.corpus.sources.declared import AnySource, FolderSource, GitSource, PackageSource
 from stages.corpus.sources.members import Limits, Member, Selection, file_reader, is_licence
 from stages.corpus.sources.taking import SUFFIXES, Taken, Taker, usable
@@ -64,7 +65,7 @@ def run(context: Context) -> Metrics:
                 opened = _open(source, config.limits, context)
             except Unavailable as error:
                 if isinstance(source, FolderSource) or not source.optional:
-                    raise Unavailable(f"{error}; the cache {default_folder()} has no copy", error.hint) from error
+                    raise Unavailable(f"{error}; the cache {cache_folder()} has no copy", error.hint) from error
                 without[source.name] = str(error)
                 context.warn(f"left out {error} (it is optional)")
                 continue
@@ -107,7 +108,7 @@ def run(context: Context) -> Metrics:
 
 def _open(source: AnySource, limits: Limits, context: Context) -> Opened:
     """Bring a source here, from the cache where it is in it."""
-    cache = Cache(default_folder())
+    cache = Cache(cache_folder())
     if isinstance(source, FolderSource):
         found = list(folders.files(source, context.base))
         return Opened(folders.members(found), len(found))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
+
+from pipeline.hardware import cache_folder
 
 QUOTES = '"""'
 COMMAND = re.compile(r"(/[a-z?]+)(?:\s|$)")
@@ -91,5 +92,4 @@ class Entries:
 
 
 def _history() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "pipeline" / "chat-history"
+    return cache_folder() / "chat-history"

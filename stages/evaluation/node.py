@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 import shlex
 import shutil
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import PipelineError
+from pipeline.hardware import cache_folder
 
 INTERPRETER = Path(__file__).parent / "interpreter"
 PACKAGE = "@micropython/micropython-webassembly-pyscript"
@@ -38,7 +38,7 @@ def find_interpreter(cache: Path | None = None) -> Interpreter:
     """Node and the interpreter, fetched with `npm ci` from our lock on first use; raises SandboxUnavailable."""
     node, version = find_node()
     stable = version >= (23, 5) or (22, 13) <= version < (23, 0)
-    wasm = _fetched(cache or cache_folder())
+    wasm = _fetched(cache or interpreters())
     return Interpreter(node, wasm, "--permission" if stable else "--experimental-permission")
 
 
@@ -63,14 +63,14 @@ def find_node() -> tuple[Path, tuple[int, ...]]:
     return Path(found), version
 
 
-def cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "pipeline" / "node"
+def interpreters() -> Path:
+    """Where fetched interpreters are kept."""
+    return cache_folder() / "node"
 
 
 def is_cached(cache: Path | None = None) -> bool:
     """Whether the interpreter was fetched before, so that it works without a network."""
-    return _wasm(_folder(cache or cache_folder())).is_file()
+    return _wasm(_folder(cache or interpreters())).is_file()
 
 
 def _folder(cache: Path) -> Path:
@@ -136,7 +136,7 @@ def _fetch(folder: Path) -> None:
 
 def elsewhere(cache: Path | None = None) -> str:
     """How to fetch the interpreter with another machine's network."""
-    folder = _folder(cache or cache_folder())
+    folder = _folder(cache or interpreters())
     return (
         f"copy package.json and package-lock.json from {INTERPRETER} to a machine that has npm and a network, "
         f"run `{COMMAND}` beside them and bring that folder here as {folder}"

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import Interrupted, PipelineError
-from pipeline.stage import ProgressBar
+from pipeline.stage import ProgressBar, Silent
 from stages.evaluation.answers import code_of, completed
 from stages.evaluation.api import Uses, uses
 from stages.evaluation.compiling import compile_all
@@ -61,13 +61,6 @@ class Attempt:
     passed: bool | None = None
     outcome: str = ""
     reason: str = ""
-
-
-class Silent:
-    """A progress bar that nobody sees."""
-
-    def advance(self, amount: float = 1, note: str | None = None) -> None:
-        pass
 
 
 def scored(

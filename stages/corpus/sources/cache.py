@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,18 +20,6 @@ from pipeline.store import canonical, sha256_file, write_atomic
 
 class Unavailable(StageError):
     """A source that can be had neither from its origin nor from the cache."""
-
-
-def default_folder() -> Path:
-    """`PIPELINE_CACHE`, or the folder for caches of this system."""
-    if given := os.environ.get("PIPELINE_CACHE"):
-        return Path(given).expanduser().absolute()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-        return base / "pipeline" / "cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "pipeline"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pipeline"
 
 
 @dataclass(frozen=True)
